@@ -1,0 +1,3 @@
+/** What native/addon/audio.cpp exports. */
+// biome-ignore lint/suspicious/noEmptyInterface: filled by the part that needs it
+export interface AudioNative {}

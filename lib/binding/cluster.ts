@@ -1,0 +1,3 @@
+/** What native/addon/cluster.cpp exports. */
+// biome-ignore lint/suspicious/noEmptyInterface: filled by the part that needs it
+export interface ClusterNative {}
