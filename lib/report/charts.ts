@@ -127,7 +127,7 @@ function markIterations(option: Option, points: TrainingPoint[]): void {
     silent: true,
     symbol: 'none',
     lineStyle: { color: '#9aa3ad', type: 'solid', width: 1 },
-    label: { color: GREY, formatter: '{b}', position: 'insideEndTop', rotate: 0, align: 'left', distance: [4, -14] },
+    label: { color: GREY, formatter: '{b}', position: 'end', align: 'left', distance: 4 },
     data: [...starts].map(([iteration, x]) => ({ name: `iteration ${iteration}`, xAxis: x })),
   };
 }
@@ -147,7 +147,7 @@ function heatMap(analyses: Analysis[]): Chart | undefined {
     analyses.forEach((analysis, x) => {
       for (const row of analysis.layers) {
         const value = row[key];
-        if (typeof value === 'number') cells.push([x, layers.indexOf(row.layer), round(value, 3)]);
+        if (typeof value === 'number') cells.push([x, layers.indexOf(row.layer), Number(value.toFixed(3))]);
       }
     });
     return { id: `layers-over-time-${key}`, name, option: heatOption(name, columns, layers, cells) };
@@ -164,6 +164,7 @@ function heatMap(analyses: Analysis[]): Chart | undefined {
 
 function heatOption(name: string, columns: string[], layers: number[], cells: Cell[][]): Option {
   const values = cells.map((entry) => entry[2] as number);
+  const middle = (Math.min(...values) + Math.max(...values)) / 2;
   return {
     ...frame(),
     tooltip: { position: 'top' },
@@ -174,6 +175,7 @@ function heatOption(name: string, columns: string[], layers: number[], cells: Ce
       name: 'iteration, total updates',
       nameLocation: 'middle',
       nameGap: 42,
+      axisLabel: { lineHeight: 15 },
       axisTick: { show: false },
     },
     yAxis: {
@@ -201,14 +203,11 @@ function heatOption(name: string, columns: string[], layers: number[], cells: Ce
       {
         type: 'heatmap',
         name,
-        data: cells,
-        label: {
-          show: columns.length <= 14,
-          fontSize: 11,
-          color: '#ffffff',
-          textBorderColor: '#20262e',
-          textBorderWidth: 2.5,
-        },
+        data: cells.map((value) => ({
+          value,
+          label: { color: (value[2] as number) > middle ? '#101418' : '#ffffff' },
+        })),
+        label: { show: columns.length <= 14, fontSize: 11 },
         itemStyle: { borderColor: '#ffffff', borderWidth: 1 },
       },
     ],
@@ -481,11 +480,13 @@ function base(
   o: { integerX?: boolean; pad?: boolean; zero?: boolean } = {},
 ): Option {
   const shown = series.filter((entry) => (entry.data as Cell[][]).length > 0);
+  const top = (entriesInARow: number) => 26 + 20 * Math.ceil(legend(shown).length / entriesInARow);
+  const wide = { left: 64, right: 28, top: top(4), bottom: 52 };
   const axis = {
     nameLocation: 'middle',
     nameTextStyle: { color: GREY },
     axisLabel: { color: '#1d232b' },
-    axisLine: { show: true },
+    axisLine: { show: true, onZero: false },
   };
   const split = { splitLine: { lineStyle: { color: '#e6e9ed' } } };
   return {
@@ -499,17 +500,21 @@ function base(
       textStyle: { color: '#1d232b' },
       data: legend(shown),
     },
-    grid: { left: 64, right: 28, top: 24 + 24 * Math.ceil(legend(shown).length / 3), bottom: 52 },
+    grid: wide,
+    media: [
+      { query: { maxWidth: 600 }, option: { grid: { left: 56, right: 16, top: top(2), bottom: 52 } } },
+      { option: { grid: wide } },
+    ],
     xAxis: {
       type: 'value',
       name: xName,
       nameGap: 30,
       ...axis,
       splitLine: { show: false },
-      ...(o.integerX ? { minInterval: 1 } : {}),
+      ...(o.integerX ? { minInterval: 1 } : { axisLabel: { color: '#1d232b', showMaxLabel: false } }),
       ...(o.pad
         ? { min: -0.4, max: padded(shown), axisLabel: { color: '#1d232b', showMinLabel: false, showMaxLabel: false } }
-        : { min: 'dataMin', max: 'dataMax' }),
+        : { min: 0, max: 'dataMax' }),
     },
     yAxis: { type: 'value', name: yName, nameGap: 46, scale: !o.zero, ...axis, ...split },
     series: shown,

@@ -146,14 +146,14 @@ const SCRIPT = `
   for (const box of document.querySelectorAll('.chart')) {
     box.textContent = '';
     const chart = echarts.init(box, null, { renderer: 'svg' });
-    chart.setOption(options[box.dataset.view]);
+    chart.setOption(structuredClone(options[box.dataset.view]));
     drawn.set(box.parentElement.id, { box, chart });
   }
   for (const select of document.querySelectorAll('select')) {
     select.value = drawn.get(select.dataset.chart).box.dataset.view;
     select.addEventListener('change', () => {
       const { box, chart } = drawn.get(select.dataset.chart);
-      chart.setOption(options[select.value], { notMerge: true });
+      chart.setOption(structuredClone(options[select.value]), { notMerge: true });
       box.setAttribute('aria-label', select.selectedOptions[0].text);
     });
   }

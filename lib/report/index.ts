@@ -56,7 +56,7 @@ function drawings(built: Chart[]): Map<string, string> {
   const svg = new Map<string, string>();
   for (const view of built.flatMap((chart) => chart.views)) {
     const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
-    instance.setOption(view.option);
+    instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
     svg.set(view.id, instance.renderToSVGString());
     instance.dispose();
   }
