@@ -63,6 +63,8 @@ export interface StepOptions {
   draw: number | bigint;
   /** Apply the optimiser after this run; absent: gradients accumulate. */
   update?: UpdateOptions;
+  /** Time each op: `(await step.ready()).lastProfile`. */
+  profile?: boolean;
 }
 
 /** Shared by all steps: one graph, compiled once. */
@@ -180,7 +182,8 @@ export class PretrainStep extends Step {
       options.openLayers?.forEach((open, i) => {
         gates[layerGate(i + 1)] = open;
       });
-    const results = await program.run(feeds, { seed: options.seed, draw: options.draw, gates });
+    const { seed, draw, profile } = options;
+    const results = await program.run(feeds, { seed, draw, gates, profile });
     return { ...maskedLosses(results), update: updateResult(update, results.update) };
   }
 
