@@ -9,9 +9,9 @@ import * as z from 'zod';
 import { HubertkitError } from '../errors';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/hubert';
 import { nearest } from './nearest';
-import { recipes } from './recipes';
+import { recipe } from './recipes';
 
-const presetNames = Object.keys(recipes) as [PresetName, ...PresetName[]];
+const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
 const positive = z.number().positive();
 const share = z.number().min(0).max(1);
 const count = z.int().min(1);
@@ -79,7 +79,7 @@ const configSchema = z.strictObject({
   }),
   /** The extractor's gradient is multiplied by this. */
   featureGradMult: z.number().min(0),
-  dropouts: z.strictObject({ input: share, features: share, hidden: share, attention: share }),
+  dropouts: z.strictObject({ input: share, hidden: share, attention: share, activation: share }),
   /** Probability of leaving out a transformer layer in an update. */
   layerDrop: share,
   /** keep: checkpoints kept of each iteration, evenly spaced, the first (update 0) and the last included; every: updates between those a resume starts from. */
@@ -142,7 +142,7 @@ export function resolveConfig(options: PretrainOptions | unknown): PretrainConfi
       'HK_CONFIG',
       `model: expected one of ${presetNames.join(', ')}, got ${show(preset)}.${hint(String(preset), presetNames)}`,
     );
-  const merged = merge(recipes[preset] as unknown as Tree, given);
+  const merged = merge(recipe(preset) as unknown as Tree, given);
   if (Array.isArray(merged.schedule))
     merged.schedule = merged.schedule.map((entry, i) => filledIteration(merged, entry, i));
   const config = parse(merge(intervals(merged), merged));
@@ -153,26 +153,37 @@ export function resolveConfig(options: PretrainOptions | unknown): PretrainConfi
 /** The model of a configuration: preset, front end, dropouts and overrides put together. */
 export function modelConfig(config: PretrainConfig): HubertConfig {
   const { preset, overrides } = config.model;
-  const defaults = hubertConfig(preset);
+  const { frontEnd, featureGradMult, layerDrop, dropouts } = config;
+  const settled: Partial<HubertConfig> = {
+    frontEnd,
+    featureGradMult,
+    layerDrop,
+    inputDropout: dropouts.input,
+    hiddenDropout: dropouts.hidden,
+    attentionDropout: dropouts.attention,
+    activationDropout: dropouts.activation,
+  };
+  const free = Object.entries(presets[preset]).filter(([key]) => !(key in settled));
   for (const [key, value] of Object.entries(overrides)) {
-    const expected = (defaults as unknown as Tree)[key];
-    if (expected === undefined)
-      throw new HubertkitError('HK_CONFIG', `Unknown key "model.overrides.${key}".${hint(key, Object.keys(defaults))}`);
-    if (typeof value !== typeof expected)
+    const at = `model.overrides.${key}`;
+    if (key in settled)
       throw new HubertkitError(
         'HK_CONFIG',
-        `model.overrides.${key}: expected a ${typeof expected}, got ${show(value)}.`,
+        `${at}: this is frontEnd, featureGradMult, layerDrop or dropouts of the run.`,
       );
+    const expected = free.find(([name]) => name === key)?.[1];
+    if (expected === undefined)
+      throw new HubertkitError(
+        'HK_CONFIG',
+        `Unknown key "${at}".${hint(
+          key,
+          free.map(([name]) => name),
+        )}`,
+      );
+    if (typeof value !== typeof expected || Array.isArray(value) !== Array.isArray(expected))
+      throw new HubertkitError('HK_CONFIG', `${at}: expected something like ${show(expected)}, got ${show(value)}.`);
   }
-  return hubertConfig(preset, {
-    frontEnd: config.frontEnd,
-    featureGradMult: config.featureGradMult,
-    featureProjectionDropout: config.dropouts.input,
-    hiddenDropout: config.dropouts.hidden,
-    attentionDropout: config.dropouts.attention,
-    layerDrop: config.layerDrop,
-    ...(overrides as Partial<HubertConfig>),
-  });
+  return hubertConfig(preset, { ...settled, ...(overrides as Partial<HubertConfig>) });
 }
 
 /** Reads a YAML file, applies `--set` assignments and resolves. @throws HK_IO, HK_CONFIG */

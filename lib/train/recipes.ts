@@ -4,9 +4,10 @@
  * - post-LN models at a learning rate of 2e-3 stay at the unigram entropy for ever, at 1e-3 they learn;
  * - updates of 16 s of audio learn more per second of audio than larger ones;
  * - the published masking (p .8: 57 % of the frames) hardly learns in a short run, .5 to .65 does;
- * - the feature extractor needs the whole gradient (published: a tenth).
+ * - the feature extractor needs the whole gradient (published: a tenth), and there is nothing to drop out against.
+ * What belongs to the model itself (front end, dropouts, LayerDrop, the extractor's gradient) is in its preset, lib/nn/config.ts.
  */
-import type { PresetName } from '../nn/hubert';
+import { type PresetName, presets } from '../nn/config';
 import type { PretrainConfig, PretrainOptions } from './config';
 
 /** What a preset settles; the rest (intervals, the iterations' seeds and learning rates) follows from the schedule: see resolveConfig. */
@@ -18,9 +19,10 @@ export type Recipe = Omit<
   schedule: NonNullable<PretrainOptions['schedule']>;
 };
 
+type Common = Omit<Recipe, 'frontEnd' | 'featureGradMult' | 'dropouts' | 'layerDrop'>;
+
 /** The common part: fairseq's HuBERT Base, LibriSpeech 960 h (hubert_base_librispeech.yaml and the paper, 2106.07447, section IV). */
-const base: Recipe = {
-  frontEnd: 'waveform',
+const base: Common = {
   seed: 1,
   threads: 0,
   device: 'auto',
@@ -41,9 +43,6 @@ const base: Recipe = {
   weightDecay: 0.01,
   mask: { probability: 0.8, length: 10 },
   loss: { maskedWeight: 1, unmaskedWeight: 0, penalty: 10 },
-  featureGradMult: 0.1,
-  dropouts: { input: 0.1, features: 0.1, hidden: 0.1, attention: 0.1 },
-  layerDrop: 0.05,
   checkpoints: { keep: 12 },
   kmeans: {
     share: 0.1,
@@ -59,23 +58,20 @@ const base: Recipe = {
   ],
 };
 
-/** fairseq's HuBERT Large: no dropout, the whole gradient for the extractor, clip 1. Its teacher there is layer 9 of Base. */
-const large: Recipe = {
+/** fairseq's HuBERT Large: a larger batch, clip 1. Its teacher there is layer 9 of Base. */
+const large: Common = {
   ...base,
   batchSeconds: 56.25,
   updateSeconds: 7200, // 128 GPUs x 56.25 s
   learningRate: 1.5e-3,
   clip: 1,
-  featureGradMult: 1,
-  dropouts: { input: 0, features: 0, hidden: 0, attention: 0 },
-  layerDrop: 0,
   schedule: [
     { teacher: 'mfcc', clusters: 100, updates: 250_000 },
     { teacher: { layer: 12 }, clusters: 500, updates: 400_000 },
   ],
 };
 
-const tiny: Recipe = {
+const tiny: Common = {
   ...base,
   batchSeconds: 16,
   updateSeconds: 16,
@@ -84,7 +80,6 @@ const tiny: Recipe = {
   validMaxSeconds: 120,
   learningRate: 1e-3,
   mask: { probability: 0.5, length: 10 },
-  featureGradMult: 1,
   kmeans: { ...base.kmeans, share: 1, initialisations: 5 },
   schedule: [
     { teacher: 'mfcc', clusters: 100, updates: 4000 },
@@ -92,7 +87,7 @@ const tiny: Recipe = {
   ],
 };
 
-export const recipes: Record<PresetName, Recipe> = {
+const common: Record<PresetName, Common> = {
   nano: tiny,
   tiny,
   small: { ...tiny, batchSeconds: 32, updateSeconds: 32, mask: { probability: 0.65, length: 10 } },
@@ -100,3 +95,15 @@ export const recipes: Record<PresetName, Recipe> = {
   large,
   xlarge: large,
 };
+
+/** The recipe of a preset: the training above and the model's own defaults. */
+export function recipe(preset: PresetName): Recipe {
+  const { frontEnd, featureGradMult, layerDrop, ...model } = presets[preset];
+  const dropouts = {
+    input: model.inputDropout,
+    hidden: model.hiddenDropout,
+    attention: model.attentionDropout,
+    activation: model.activationDropout,
+  };
+  return { ...common[preset], frontEnd, featureGradMult, dropouts, layerDrop };
+}

@@ -110,7 +110,13 @@ describe('errors', () => {
     [
       'an override type',
       { model: { preset: 'tiny', overrides: { layers: 'two' } } },
-      'model.overrides.layers: expected a number',
+      'model.overrides.layers: expected something like 4',
+      'got "two"',
+    ],
+    [
+      'a key in two places',
+      { model: { preset: 'tiny', overrides: { layerDrop: 0.1 } } },
+      'model.overrides.layerDrop: this is',
     ],
     ['a device', { device: 'gpu' }, 'device', 'got "gpu"'],
   ])('%s: says what was expected and what was found', (_, keys, ...parts) => {
