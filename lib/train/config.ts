@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import * as yaml from 'yaml';
 import * as z from 'zod';
 import { HubertkitError } from '../errors';
-import { hubertConfig, type HubertConfig, type PresetName } from '../nn/hubert';
+import { type HubertConfig, hubertConfig, type PresetName, presets } from '../nn/config';
 import { nearest } from './nearest';
 import { recipe } from './recipes';
 
