@@ -1,5 +1,6 @@
 import type { Utterance } from '../../lib/data/types';
-import { batchStream, epochBatches, evaluationBatches, lengthBuckets } from '../../lib/finetune/batches';
+import { batchesOf, lengthBuckets } from '../../lib/analysis/speech';
+import { batchStream, epochBatches } from '../../lib/finetune/batches';
 import { CharacterVocabulary } from '../../lib/finetune/characters';
 import { type Example, labelBudget, prepareExamples } from '../../lib/finetune/examples';
 import { channelMasks, spanMask, timeMasks } from '../../lib/finetune/masks';
@@ -19,9 +20,9 @@ const lengths = Array.from({ length: 37 }, (_, i) => 1 + ((i * 7) % 37) / 6);
 test('no utterance is longer than its bucket and none is lost', () => {
   const buckets = lengthBuckets(examplesOf(lengths), 16);
   expect(buckets.length).toBeLessThanOrEqual(4);
-  expect(buckets.flatMap((b) => b.examples)).toHaveLength(37);
+  expect(buckets.flatMap((b) => b.members)).toHaveLength(37);
   for (const bucket of buckets) {
-    expect(Math.max(...bucket.examples.map((e) => e.frames))).toBe(bucket.frames);
+    expect(Math.max(...bucket.members.map((e) => e.frames))).toBe(bucket.frames);
     expect(bucket.samples).toBe(bucket.frames * 320 + 80);
     expect(bucket.batch * bucket.samples).toBeLessThanOrEqual(16 * 16000);
   }
@@ -29,8 +30,8 @@ test('no utterance is longer than its bucket and none is lost', () => {
 
 test('buckets waste less than one padded batch would', () => {
   const buckets = lengthBuckets(examplesOf(lengths), 16);
-  const padded = buckets.reduce((sum, b) => sum + b.frames * b.examples.length, 0);
-  const real = buckets.flatMap((b) => b.examples).reduce((sum, e) => sum + e.frames, 0);
+  const padded = buckets.reduce((sum, b) => sum + b.frames * b.members.length, 0);
+  const real = buckets.flatMap((b) => b.members).reduce((sum, e) => sum + e.frames, 0);
   expect(padded / real).toBeLessThan(1.2);
 });
 
@@ -57,8 +58,8 @@ test('a stream that starts late continues exactly where the first would be', () 
 });
 
 test('evaluation visits every utterance exactly once', () => {
-  const batches = evaluationBatches(lengthBuckets(examplesOf(lengths), 16));
-  const ids = batches.flatMap((b) => b.examples.map((e) => e.utterance.id));
+  const batches = [...batchesOf(lengthBuckets(examplesOf(lengths), 16))];
+  const ids = batches.flatMap((b) => b.members.map((e) => e.utterance.id));
   expect(ids).toHaveLength(37);
   expect(new Set(ids).size).toBe(37);
 });
