@@ -123,3 +123,18 @@ export async function readJsonLines<T = unknown>(file: string, options: { option
   }
   return values;
 }
+
+/** Parses a JSON file. Throws HK_IO when it cannot be read, HK_FORMAT when it is not JSON. */
+export async function readJson<T = unknown>(file: string): Promise<T> {
+  let text: string;
+  try {
+    text = await fs.promises.readFile(file, 'utf8');
+  } catch (cause) {
+    throw ioError('read', file, cause);
+  }
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new HubertkitError('HK_FORMAT', `${file} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+}
