@@ -20,7 +20,9 @@ process.on('message', async ({ stream, options }: { stream: Stream; options: Str
     await send({ kind: 'done' });
   } catch (error) {
     const { code, message } = toHubertkitError(error);
-    await send({ kind: 'failed', code, message });
+    await send({ kind: 'failed', code, message }).catch(() => process.exit());
   }
 });
 process.on('disconnect', () => process.exit());
+// Ctrl-C reaches the whole process group: it is the parent that decides when to stop.
+process.on('SIGINT', () => {});
