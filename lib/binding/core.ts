@@ -1,12 +1,22 @@
-/** What native/addon/core.cpp exports: parameter stores and compiled programs. */
+/** What native/addon/core.cpp exports: parameter stores and compiled programs, known by number. */
 export type TypedArray = Float32Array | Int32Array | Uint8Array;
 
 /** 0 f32, 1 bf16, 2 i32, 3 u8: the order of hk_dtype in native/include/hubertkit/backend.h. */
 export type NativeDtype = 0 | 1 | 2 | 3;
 
+/** Where a value lives. The `flat` kinds are the store's whole buffers, for the optimiser. */
+export type ValueKind =
+  | 'feed'
+  | 'temporary'
+  | 'parameter'
+  | 'gradient'
+  | 'flat-values'
+  | 'flat-gradients'
+  | 'flat-m'
+  | 'flat-v';
+
 export interface NativeValue {
-  /** feed: given to run(); fetch: returned by run(); temporary: lives in the arena; the others are in the store. */
-  kind: 'feed' | 'temporary' | 'parameter' | 'gradient' | 'flat-values' | 'flat-gradients' | 'flat-m' | 'flat-v';
+  kind: ValueKind;
   dtype: NativeDtype;
   shape: number[];
   /** parameter and gradient: the parameter's name. */
@@ -19,36 +29,50 @@ export interface NativeValue {
 export interface NativeOp {
   kind: string;
   label: string;
-  inputs: number[]; // value ids, -1: absent
+  /** Value ids, -1: absent. */
+  inputs: number[];
   outputs: number[];
   attributes: Record<string, number>;
-  gate: number; // -1: always runs
+  /** The gate that must be open for the op to run, -1: it always runs. */
+  gate: number;
 }
 
-export interface NativeStore {
-  readonly size: number;
-  read(which: 'values' | 'gradients' | 'm' | 'v', name: string): Float32Array;
-  write(which: 'values' | 'gradients' | 'm' | 'v', name: string, values: Float32Array): void;
-  initialise(name: string, begin: number, count: number, kind: 'zeros' | 'normal' | 'uniform', a: number, b: number, seed: bigint, stream: number): void;
-  dispose(): void;
+export type StoreBuffer = 'values' | 'gradients' | 'm' | 'v';
+export type InitialiserKind = 'zeros' | 'constant' | 'normal' | 'uniform';
+
+export interface CompiledProgram {
+  handle: number;
+  /** Bytes: intermediates, the largest op's scratch, feeds and fetches. */
+  memory: { arena: number; scratch: number; buffers: number };
+  costs: { flops: number; bytes: number }[];
 }
 
-export interface NativeProgram {
-  readonly memory: { arena: number; scratch: number; buffers: number; total: number };
-  readonly costs: { flops: number; bytes: number }[];
-  run(
-    feeds: (TypedArray | null)[],
+export interface CoreNative {
+  createStore(device: string, parameters: { name: string; shape: number[] }[]): { handle: number; size: number };
+  storeRead(store: number, which: StoreBuffer, name: string): Float32Array<ArrayBuffer>;
+  storeWrite(store: number, which: StoreBuffer, name: string, values: Float32Array): void;
+  storeInitialise(
+    store: number,
+    name: string,
+    begin: number,
+    count: number,
+    kind: InitialiserKind,
+    a: number,
+    b: number,
+    seed: bigint,
+    stream: number,
+  ): void;
+  disposeStore(store: number): void;
+  compileProgram(store: number, values: NativeValue[], ops: NativeOp[], gates: number): Promise<CompiledProgram>;
+  runProgram(
+    program: number,
+    feeds: TypedArray[],
     gates: Uint8Array,
     seed: bigint,
     draw: bigint,
     profile: boolean,
   ): Promise<{ fetches: TypedArray[]; seconds: number; opSeconds?: Float64Array }>;
-  dispose(): void;
-}
-
-export interface CoreNative {
-  Store: new (device: string, parameters: { name: string; shape: number[] }[]) => NativeStore;
-  Program: new (store: NativeStore, values: NativeValue[], ops: NativeOp[], gates: number) => NativeProgram;
-  setThreads(threads: number): void;
+  disposeProgram(program: number): void;
+  setThreads(threads: number): Promise<void>;
   backendInfo(): { name: string; variant: string; dnnl: string; threads: number };
 }

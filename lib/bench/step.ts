@@ -1,0 +1,137 @@
+/** Times whole training steps: forward, backward, clip, AdamW, on random speech, labels and masks. */
+import * as os from 'node:os';
+import { wrappedAsync } from '../binding';
+import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
+import { HubertModel } from '../nn/model';
+import type { OpProfile } from '../nn/program';
+
+export interface StepBenchOptions {
+  preset: PresetName;
+  batch: number;
+  /** Of each row. */
+  seconds: number;
+  precision?: 'f32';
+  /** Default: all cores. */
+  threads?: number;
+  /** Steps timed (default 7) after two that are not. */
+  steps?: number;
+  /** Keep the preset's dropouts; default: all 0 (LayerDrop too), as the peers are measured. */
+  dropout?: boolean;
+  /** Also time each op. */
+  profile?: boolean;
+}
+
+export interface StepBenchResult {
+  preset: string;
+  batch: number;
+  seconds: number;
+  precision: string;
+  threads: number;
+  dropout: boolean;
+  frames: number;
+  parameters: number;
+  /** Median, and the fastest and slowest step, in seconds. */
+  step_s: number;
+  min_s: number;
+  max_s: number;
+  audio_s_per_s: number;
+  /** Multiply-adds times two of all matrix products, forward and backward, of one step. */
+  gflop: number;
+  gflops: number;
+  /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
+  planned_bytes: number;
+  rss_bytes: number;
+  profile?: OpProfile[];
+}
+
+const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
+
+export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
+  const { preset, batch, seconds, precision = 'f32', threads = os.availableParallelism(), steps = 7, dropout = false } = options;
+  await wrappedAsync((n) => n.setThreads(threads));
+  const config = hubertConfig(preset, dropout ? {} : withoutDropout);
+  const clusters = 100;
+  await using model = HubertModel.create({ config, clusters, seed: 1 });
+  const samples = Math.round(seconds * 16000);
+  const step = model.pretraining({ batch, samples });
+  const frames = model.frames(samples);
+  const random = pseudoRandom(1);
+  const input = {
+    waveform: Float32Array.from({ length: batch * samples }, () => 0.2 * (random() - 0.5)),
+    frameLengths: new Int32Array(batch).fill(frames),
+    labels: Int32Array.from({ length: batch * frames }, () => Math.floor(random() * clusters)),
+    // Spans of 10 frames covering 57 %, as masking with p = .8 does.
+    mask: Uint8Array.from({ length: batch * frames }, (_, i) => (Math.floor((i % frames) / 10) % 7 < 4 ? 1 : 0)),
+  };
+  const masked = input.mask.reduce((a, b) => a + b, 0);
+  const program = await step.ready();
+  const times: number[] = [];
+  for (let i = 0; i < steps + 2; i++) {
+    const begin = performance.now();
+    await step.run(input, {
+      seed: 1,
+      draw: i,
+      weights: { masked: 1 / masked, penalty: 10 },
+      update: { learningRate: 5e-4, step: i + 1, clip: 10 },
+    });
+    if (i >= 2) times.push((performance.now() - begin) / 1000);
+  }
+  times.sort((a, b) => a - b);
+  const median = times[times.length >> 1];
+  const gflop = (batch * trainingFlops(config, samples)) / 1e9;
+  return {
+    preset,
+    batch,
+    seconds,
+    precision,
+    threads,
+    dropout,
+    frames,
+    parameters: model.parameterCount,
+    step_s: round(median, 5),
+    min_s: round(times[0], 5),
+    max_s: round(times[times.length - 1], 5),
+    audio_s_per_s: round((batch * seconds) / median, 3),
+    gflop: round(gflop, 1),
+    gflops: round(gflop / median, 1),
+    planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
+    rss_bytes: process.memoryUsage().rss,
+    ...(options.profile && { profile: await profileOf() }),
+  };
+
+  async function profileOf(): Promise<OpProfile[]> {
+    await step.run(input, { seed: 1, draw: 0, weights: { masked: 1 / masked }, update: { learningRate: 0, step: 1 }, profile: true });
+    return program.lastProfile;
+  }
+}
+
+/** FLOP (2 x multiply-adds) of forward and backward of one row: convolutions, projection, positional convolution, attention, feed-forward. */
+export function trainingFlops(c: HubertConfig, samples: number): number {
+  const { convDim, hiddenSize: d, intermediateSize, layers } = c;
+  let length = samples;
+  let convolutions = 0;
+  c.convKernels.forEach((kernel, i) => {
+    length = Math.floor((length - kernel) / c.convStrides[i]) + 1;
+    const input = i === 0 ? 1 : convDim;
+    convolutions += 2 * length * input * convDim * kernel * (i === 0 ? 2 : 3);
+  });
+  const t = length;
+  const projection = 3 * 2 * t * convDim * d;
+  const positional = 3 * 2 * t * d * (d / c.posConvGroups) * c.posConvKernel;
+  const attention = 3 * layers * (2 * t * 4 * d * d + 4 * t * t * d);
+  const feedForward = 3 * layers * 4 * t * d * intermediateSize;
+  return convolutions + projection + positional + attention + feedForward;
+}
+
+/** A small generator for benchmark data (mulberry32). */
+function pseudoRandom(seed: number): () => number {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const round = (x: number, digits: number) => Number(x.toFixed(digits));

@@ -1,0 +1,360 @@
+/** The programs of a model, each compiled at its first run for one batch shape. */
+import type { TypedArray } from '../binding/core';
+import { HubertkitError } from '../errors';
+import { frameCount } from './config';
+import { Graph, type Tensor } from './graph';
+import { type BatchShape, ctcHead, featurePenalty, hubert, layerGate, predictionHead } from './hubert';
+import type { HubertModel } from './model';
+import { argmax, ctc, kmeansAssign } from './ops';
+import type { Program } from './program';
+
+/** The speech of a batch: `waveform` [B*N], or `mel` [B*T*80] for the mel front end; valid frames of each row. */
+export interface SpeechInput {
+  waveform?: Float32Array;
+  mel?: Float32Array;
+  frameLengths: Int32Array;
+}
+
+export interface MaskedInput extends SpeechInput {
+  /** [B*T]; < 0: no label. */
+  labels: Int32Array;
+  /** [B*T]; 1: masked. */
+  mask: Uint8Array;
+}
+
+export interface LossCounts {
+  /** Sum over frames, in nats. */
+  loss: number;
+  frames: number;
+  correct: number;
+}
+
+export interface MaskedLosses {
+  masked: LossCounts;
+  unmasked: LossCounts;
+  /** Mean square of the conv features. */
+  featurePenalty: number;
+}
+
+/** AdamW with decoupled decay on every parameter; the gradient is clipped by its global norm first. */
+export interface UpdateOptions {
+  learningRate: number;
+  /** 1 for the first update: bias correction. */
+  step: number;
+  beta1?: number;
+  beta2?: number;
+  eps?: number;
+  weightDecay?: number;
+  /** Largest global norm of the gradient; 0: no clipping. */
+  clip?: number;
+  /** Parameters that are neither counted in the norm nor changed. */
+  frozen?: (name: string) => boolean;
+}
+
+export interface UpdateResult {
+  gradientNorm: number;
+  /** The gradient was not finite: nothing was changed. */
+  skipped: boolean;
+}
+
+export interface StepOptions {
+  seed: number | bigint;
+  /** Number of this run within the training: random numbers depend on (seed, draw). */
+  draw: number | bigint;
+  /** Apply the optimiser after this run; absent: gradients accumulate. */
+  update?: UpdateOptions;
+  /** Time each op: `(await step.ready()).lastProfile`. */
+  profile?: boolean;
+}
+
+/** Shared by all steps: one graph, compiled once. */
+abstract class Step {
+  private program?: Promise<Program>;
+  private compiled?: Program;
+
+  constructor(
+    protected readonly model: HubertModel,
+    readonly shape: BatchShape,
+  ) {
+    if (frameCount(model.config, shape.samples) < 1)
+      throw new HubertkitError('HK_SHAPE', `${shape.samples} samples are less than one frame.`);
+  }
+
+  get frames(): number {
+    return frameCount(this.model.config, this.shape.samples);
+  }
+
+  protected abstract build(): Graph;
+
+  /** Compiles at the first call. */
+  async ready(): Promise<Program> {
+    this.program ??= this.build().compile(this.model.store);
+    this.compiled = await this.program;
+    return this.compiled;
+  }
+
+  dispose(): void {
+    this.compiled?.dispose();
+  }
+
+  protected speech(input: SpeechInput): Record<string, TypedArray> {
+    const mel = this.model.config.frontEnd === 'mel';
+    const array = mel ? input.mel : input.waveform;
+    if (!array) throw new HubertkitError('HK_NAME', `The ${this.model.config.frontEnd} front end needs '${mel ? 'mel' : 'waveform'}'.`);
+    return { [mel ? 'mel' : 'waveform']: array, frameLengths: input.frameLengths };
+  }
+
+  protected noMask(): Uint8Array {
+    return new Uint8Array(this.shape.batch * this.frames);
+  }
+}
+
+const updateGate = 'update';
+
+/** Adds AdamW over the whole store behind the gate `update`. */
+function addOptimiser(g: Graph, model: HubertModel): void {
+  const { store } = model;
+  const segments = store.segmentEnds.length;
+  const inputs = [
+    ...(['values', 'gradients', 'm', 'v'] as const).map((which) => g.flat(which, store.size)),
+    g.feed('segmentEnds', [segments], 'i32'),
+    g.feed('trainable', [segments], 'u8'),
+    g.feed('hyper', [7]),
+  ];
+  const [info] = g.whenOpen(g.gateIndex(updateGate), () => g.emit('adamw', inputs, {}, [{ shape: [2] }], { requiresGradient: false }));
+  g.output('update', info!);
+}
+
+function optimiserFeeds(model: HubertModel, u: UpdateOptions | undefined): Record<string, TypedArray> {
+  const { store } = model;
+  const frozen = u?.frozen ?? (() => false);
+  const { learningRate = 0, step = 1, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, weightDecay = 0.01, clip = 0 } = u ?? {};
+  return {
+    segmentEnds: store.segmentEnds,
+    trainable: Uint8Array.from(store.parameterNames(), (name) => (frozen(name) ? 0 : 1)),
+    hyper: Float32Array.of(learningRate, beta1, beta2, eps, weightDecay, clip, step),
+  };
+}
+
+const updateResult = (u: UpdateOptions | undefined, info: TypedArray): UpdateResult | undefined =>
+  u && { gradientNorm: info[0], skipped: info[1] !== 0 };
+
+function maskedLosses(results: Record<string, TypedArray>): MaskedLosses {
+  const s = results.sums;
+  return {
+    masked: { loss: s[0], frames: s[1], correct: s[2] },
+    unmasked: { loss: s[3], frames: s[4], correct: s[5] },
+    featurePenalty: results.penalty?.[0] ?? 0,
+  };
+}
+
+export interface PretrainOptions extends StepOptions {
+  /**
+   * What a masked frame's loss, an unmasked frame's and the mean-square penalty weigh in the objective, e.g. alpha / masked frames of
+   * the whole update, and 10 * this batch's share of them. Unmasked frames count only where the step was made with `unmasked`.
+   */
+  weights: { masked: number; unmasked?: number; penalty?: number };
+  /** LayerDrop: false leaves out block l + 1 (default: all run). */
+  openLayers?: boolean[];
+}
+
+export class PretrainStep extends Step {
+  private readonly unmasked: boolean;
+
+  constructor(model: HubertModel, shape: BatchShape & { unmasked?: boolean }) {
+    super(model, shape);
+    this.unmasked = shape.unmasked ?? false;
+  }
+
+  async run(input: MaskedInput, options: PretrainOptions): Promise<MaskedLosses & { update?: UpdateResult }> {
+    const program = await this.ready();
+    const { weights, update } = options;
+    const feeds = {
+      ...this.speech(input),
+      labels: input.labels,
+      mask: input.mask,
+      'loss weights': Float32Array.of(weights.masked, 0, 0, weights.unmasked ?? 0, 0, 0),
+      ...(this.model.config.frontEnd === 'waveform' && { 'penalty weight': Float32Array.of(weights.penalty ?? 0) }),
+      ...optimiserFeeds(this.model, update),
+    };
+    const gates: Record<string, boolean> = { [updateGate]: update !== undefined };
+    if (this.model.config.layerDrop > 0)
+      options.openLayers?.forEach((open, i) => {
+        gates[layerGate(i + 1)] = open;
+      });
+    const { seed, draw, profile } = options;
+    const results = await program.run(feeds, { seed, draw, gates, profile });
+    return { ...maskedLosses(results), update: updateResult(update, results.update) };
+  }
+
+  protected build(): Graph {
+    const { model, shape } = this;
+    const g = new Graph(true);
+    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
+    const labels = g.feed('labels', [shape.batch, frames], 'i32');
+    const top = states[model.config.layers];
+    const sums = predictionHead(top, labels, mask, lengths, model.config, model.clusters, this.unmasked);
+    const seeds: [Tensor, Tensor][] = [[sums, g.feed('loss weights', [6])]];
+    const penalty = featurePenalty(features, model.config);
+    if (penalty) {
+      seeds.push([penalty, g.feed('penalty weight', [1])]);
+      g.output('penalty', penalty);
+    }
+    g.output('sums', sums);
+    g.backward(seeds);
+    addOptimiser(g, model);
+    return g;
+  }
+}
+
+export class EvalStep extends Step {
+  async run(input: MaskedInput): Promise<MaskedLosses> {
+    const program = await this.ready();
+    return maskedLosses(await program.run({ ...this.speech(input), labels: input.labels, mask: input.mask }));
+  }
+
+  protected build(): Graph {
+    const { model, shape } = this;
+    const g = new Graph(false);
+    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
+    const labels = g.feed('labels', [shape.batch, frames], 'i32');
+    g.output('sums', predictionHead(states[model.config.layers], labels, mask, lengths, model.config, model.clusters, true));
+    const penalty = featurePenalty(features, model.config);
+    if (penalty) g.output('penalty', penalty);
+    return g;
+  }
+}
+
+export class ExtractStep extends Step {
+  constructor(
+    model: HubertModel,
+    shape: BatchShape,
+    private readonly layers: number[],
+  ) {
+    super(model, shape);
+  }
+
+  /** Hidden states [B*T*D] by layer. */
+  async run(input: SpeechInput): Promise<Map<number, Float32Array>> {
+    const program = await this.ready();
+    const results = await program.run({ ...this.speech(input), mask: this.noMask() });
+    return new Map(this.layers.map((layer) => [layer, results[`layer ${layer}`] as Float32Array]));
+  }
+
+  protected build(): Graph {
+    const g = new Graph(false);
+    const { states } = hubert(g, this.shape, this.model.config, { depth: Math.max(...this.layers) });
+    for (const layer of this.layers) g.output(`layer ${layer}`, states[layer]);
+    return g;
+  }
+}
+
+export class AssignStep extends Step {
+  constructor(
+    model: HubertModel,
+    shape: BatchShape,
+    private readonly options: { layer: number; clusters: number },
+  ) {
+    super(model, shape);
+  }
+
+  /** Labels [B*T] by `centroids` [clusters * D]; frames past a row's length are -1. */
+  async run(input: SpeechInput, centroids: Float32Array): Promise<Int32Array> {
+    const program = await this.ready();
+    const results = await program.run({ ...this.speech(input), mask: this.noMask(), centroids });
+    const labels = results.labels as Int32Array;
+    for (let b = 0; b < this.shape.batch; b++) labels.fill(-1, b * this.frames + input.frameLengths[b], (b + 1) * this.frames);
+    return labels;
+  }
+
+  protected build(): Graph {
+    const { layer, clusters } = this.options;
+    const g = new Graph(false);
+    const { states } = hubert(g, this.shape, this.model.config, { depth: layer });
+    g.output('labels', kmeansAssign(states[layer], g.feed('centroids', [clusters, this.model.config.hiddenSize])).labels);
+    return g;
+  }
+}
+
+export interface CtcInput extends SpeechInput {
+  /** [B * targetLength], 0 where padded. */
+  targets: Int32Array;
+  targetLengths: Int32Array;
+  /** Frames replaced by the mask embedding [B*T]; none by default. */
+  timeMask?: Uint8Array;
+  /** Channels set to zero [B*D]; none by default. */
+  channelMask?: Uint8Array;
+}
+
+export class CtcStep extends Step {
+  private readonly targetLength: number;
+
+  constructor(
+    model: HubertModel,
+    shape: BatchShape & { targetLength: number },
+    private readonly frozen: string[],
+  ) {
+    super(model, shape);
+    this.targetLength = shape.targetLength;
+  }
+
+  /** `weight`: what each row's loss weighs in the objective (default 1 / rows). Returns the loss of each row in nats. */
+  async run(
+    input: CtcInput,
+    options: StepOptions & { weight?: number; openLayers?: boolean[] },
+  ): Promise<{ loss: Float32Array; update?: UpdateResult }> {
+    const program = await this.ready();
+    const { model, shape } = this;
+    const isFrozen = (name: string) => this.isFrozen(name) || (options.update?.frozen?.(name) ?? false);
+    const update = options.update && { ...options.update, frozen: isFrozen };
+    const feeds = {
+      ...this.speech(input),
+      mask: input.timeMask ?? this.noMask(),
+      channels: input.channelMask ?? new Uint8Array(shape.batch * model.config.hiddenSize),
+      targets: input.targets,
+      targetLengths: input.targetLengths,
+      'loss weights': new Float32Array(shape.batch).fill(options.weight ?? 1 / shape.batch),
+      ...optimiserFeeds(model, update),
+    };
+    const gates: Record<string, boolean> = { [updateGate]: update !== undefined };
+    if (model.config.layerDrop > 0)
+      options.openLayers?.forEach((open, i) => {
+        gates[layerGate(i + 1)] = open;
+      });
+    const results = await program.run(feeds, { seed: options.seed, draw: options.draw, gates });
+    return { loss: results.loss as Float32Array, update: updateResult(update, results.update) };
+  }
+
+  protected build(): Graph {
+    const { model, shape } = this;
+    const g = new Graph(true, { frozen: (name) => this.isFrozen(name) });
+    const { states, lengths } = hubert(g, shape, model.config, { channels: true });
+    const logits = ctcHead(states[model.config.layers], model.config, model.vocabulary);
+    const targets = g.feed('targets', [shape.batch, this.targetLength], 'i32');
+    const loss = ctc(logits, lengths, targets, g.feed('targetLengths', [shape.batch], 'i32'));
+    g.output('loss', loss);
+    g.backward([[loss, g.feed('loss weights', [shape.batch])]]);
+    addOptimiser(g, model);
+    return g;
+  }
+
+  private isFrozen(name: string): boolean {
+    return this.frozen.some((prefix) => name.startsWith(prefix));
+  }
+}
+
+export class LogitsStep extends Step {
+  /** The most likely output of each frame [B*T] (0: blank). */
+  async run(input: SpeechInput): Promise<Int32Array> {
+    const program = await this.ready();
+    return (await program.run({ ...this.speech(input), mask: this.noMask() })).path as Int32Array;
+  }
+
+  protected build(): Graph {
+    const { model } = this;
+    const g = new Graph(false);
+    const { states } = hubert(g, this.shape, model.config);
+    g.output('path', argmax(ctcHead(states[model.config.layers], model.config, model.vocabulary)));
+    return g;
+  }
+}
