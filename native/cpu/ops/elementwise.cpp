@@ -40,13 +40,11 @@ int scale_run(hk_call* call) {
 }
 
 int select_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  return expect_binary(call, "select") || expect_integer(call, "select", "gate", -1, 0, 1e6);
+  return expect_binary(call, "select") || expect_integer(call, "select", "gate", -1, 0, call->n_gates - 1);
 }
 
 int select_run(hk_call* call) {
-  const int gate = (int)attribute(call, "gate", -1);
-  if (gate < 0 || gate >= call->n_gates) return fail(call, "select: gate %d of %d", gate, call->n_gates);
-  const float* from = f32(call->inputs[call->gates[gate] ? 0 : 1]);
+  const float* from = f32(call->inputs[call->gates[(int)attribute(call, "gate", -1)] ? 0 : 1]);
   float* y = f32(call->outputs[0]);
   parallel_chunks(elements(call->inputs[0]), kGrain, [=](int64_t, int64_t begin, int64_t end) {
     memcpy(y + begin, from + begin, (size_t)(end - begin) * sizeof(float));
