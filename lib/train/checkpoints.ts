@@ -7,7 +7,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { HubertkitError } from '../errors';
 import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
-import type { HubertModel } from '../nn/hubert';
+import type { HubertModel } from '../nn/model';
 import type { Window } from './window';
 
 /** Where a run stands after an update: everything, beside weights and optimizer, that the next update depends on. */

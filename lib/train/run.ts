@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as yaml from 'yaml';
 import { HubertkitError } from '../errors';
-import { HubertModel } from '../nn/hubert';
+import { HubertModel } from '../nn/model';
 import { type Checkpoint, listCheckpoints, readState, type TrainState } from './checkpoints';
 import { type IterationConfig, type PretrainConfig, resolveConfig } from './config';
 import { type Metrics, readMetrics } from './metrics';

@@ -1,0 +1,174 @@
+/** Reads a run folder into plain data. Whatever is missing (no analysis yet, no fine-tuning) is simply empty. */
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import { HubertkitError } from '../errors';
+
+/** One line of metrics.jsonl. Losses in bits per frame; `audioSeconds` counts from the start of the run. */
+export interface TrainingPoint {
+  kind: 'train' | 'valid';
+  iteration: number;
+  update: number;
+  totalUpdates: number;
+  audioSeconds: number;
+  wallSeconds?: number;
+  maskedLossBits?: number;
+  unmaskedLossBits?: number;
+  maskedAccuracy?: number;
+  unmaskedAccuracy?: number;
+  unigramBits?: number;
+  learningRate?: number;
+  gradientNorm?: number;
+  audioSecondsPerSecond?: number;
+}
+
+/** The measurements of one layer; 0 is the input of the transformer. */
+export interface LayerScores {
+  layer: number;
+  pnmi?: number;
+  phonePurity?: number;
+  clusterPurity?: number;
+  ckaLayer0?: number;
+  ckaLogMel?: number;
+  phoneProbeAccuracy?: number;
+}
+
+/** One file of analysis/: every layer of one checkpoint. */
+export interface Analysis {
+  checkpoint: string;
+  iteration: number;
+  update: number;
+  totalUpdates: number;
+  audioSeconds: number;
+  layers: LayerScores[];
+  autoencoderIndex?: number;
+  random?: { layers: LayerScores[] };
+  mfcc?: { pnmi?: number };
+  chance?: { pnmi?: number };
+  clusters?: number;
+  frames?: number;
+}
+
+/** One fine-tuning: its result.json and its metrics.jsonl. WER and CER are fractions. */
+export interface FineTuning {
+  variant: string;
+  resetTop: number;
+  dropTop: number;
+  /** A network that was never pretrained: the control. */
+  random: boolean;
+  seed: number;
+  wer: number;
+  cer?: number;
+  testWer?: number;
+  testCer?: number;
+  updatesToTau?: number | null;
+  auc?: number;
+  freeze?: string;
+  points: { update: number; wer: number; cer?: number }[];
+}
+
+/** Everything the report shows of one run. */
+export interface RunData {
+  name: string;
+  folder: string;
+  /** config.yaml as text and as data. */
+  configText: string;
+  config: { model?: string | { preset?: string }; corpus?: string | { spec?: string } };
+  system: { parameters?: number; [key: string]: unknown };
+  training: TrainingPoint[];
+  analyses: Analysis[];
+  fineTunings: FineTuning[];
+}
+
+/** Reads `folder`; throws HK_IO when it does not exist and HK_FORMAT when it holds nothing of a run. */
+export async function readRun(folder: string): Promise<RunData> {
+  const stat = await fs.stat(folder).catch(() => undefined);
+  if (!stat?.isDirectory()) {
+    throw new HubertkitError(
+      'HK_IO',
+      `There is no run folder at ${folder}. Give the folder that "hubertkit pretrain" wrote.`,
+    );
+  }
+  const configText = (await text(path.join(folder, 'config.yaml'))) ?? '';
+  const training = (await jsonLines(path.join(folder, 'metrics.jsonl'))) as unknown as TrainingPoint[];
+  const analyses = await readAnalyses(path.join(folder, 'analysis'));
+  const fineTunings = await readFineTunings(path.join(folder, 'finetune'));
+  if (!configText && !training.length && !analyses.length && !fineTunings.length) {
+    throw new HubertkitError(
+      'HK_FORMAT',
+      `${folder} is not a run folder: it has no config.yaml, no metrics.jsonl, no analysis/*.json and no finetune/*/result.json.`,
+    );
+  }
+  const { parse } = require('yaml') as typeof import('yaml');
+  return {
+    name: path.basename(path.resolve(folder)),
+    folder: path.resolve(folder),
+    configText,
+    config: (configText && parse(configText)) || {},
+    system: await json(path.join(folder, 'system.json'), {}),
+    training,
+    analyses,
+    fineTunings,
+  };
+}
+
+async function readAnalyses(folder: string): Promise<Analysis[]> {
+  const read: Analysis[] = [];
+  for (const name of (await list(folder)).filter((file) => file.endsWith('.json'))) {
+    const value = await json<Partial<Analysis>>(path.join(folder, name), {});
+    if (Array.isArray(value.layers) && value.layers.length) read.push(value as Analysis);
+  }
+  return read.sort((a, b) => a.iteration - b.iteration || a.update - b.update);
+}
+
+async function readFineTunings(folder: string): Promise<FineTuning[]> {
+  const read: FineTuning[] = [];
+  for (const variant of await list(folder)) {
+    const result = await json<Partial<FineTuning>>(path.join(folder, variant, 'result.json'), {});
+    if (typeof result.wer !== 'number') continue;
+    const points = (await jsonLines(path.join(folder, variant, 'metrics.jsonl'))) as unknown as FineTuning['points'];
+    read.push({
+      ...(result as FineTuning),
+      variant,
+      resetTop: result.resetTop ?? 0,
+      dropTop: result.dropTop ?? 0,
+      random: result.random ?? /random/.test(variant),
+      seed: result.seed ?? 0,
+      points: points.filter((point) => typeof point.wer === 'number'),
+    });
+  }
+  return read;
+}
+
+async function text(file: string): Promise<string | undefined> {
+  return fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+    throw new HubertkitError('HK_IO', `Cannot read ${file}: ${error.message}`, { cause: error });
+  });
+}
+
+async function list(folder: string): Promise<string[]> {
+  return (await fs.readdir(folder).catch(() => [])).sort();
+}
+
+async function json<T>(file: string, fallback: T): Promise<T> {
+  const content = await text(file);
+  if (content === undefined) return fallback;
+  try {
+    return JSON.parse(content) as T;
+  } catch (error) {
+    throw new HubertkitError('HK_FORMAT', `${file} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** The lines of a .jsonl file. A last line that a running process has half written is left out. */
+async function jsonLines(file: string): Promise<Record<string, unknown>[]> {
+  const lines = ((await text(file)) ?? '').split('\n').filter((line) => line.trim());
+  return lines.flatMap((line, index) => {
+    try {
+      return [JSON.parse(line)];
+    } catch (error) {
+      if (index === lines.length - 1) return [];
+      throw new HubertkitError('HK_FORMAT', `${file}, line ${index + 1}, is not JSON`, { cause: error });
+    }
+  });
+}

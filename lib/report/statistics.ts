@@ -1,0 +1,59 @@
+/** The few statistics of the report. */
+import type { FineTuning } from './read';
+
+export interface Estimate {
+  mean: number;
+  /** 95 % interval (Student's t over seeds); equal to the mean when there is one seed. */
+  low: number;
+  high: number;
+  n: number;
+}
+
+// Two-sided 95 % quantiles of Student's t with 1, 2, 3, ... degrees of freedom.
+const T95 = [12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23];
+
+/** Mean with its 95 % interval. */
+export function estimate(values: number[]): Estimate {
+  const n = values.length;
+  const mean = values.reduce((a, b) => a + b, 0) / n;
+  if (n < 2) return { mean, low: mean, high: mean, n };
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const half = (T95[n - 2] ?? 1.96) * Math.sqrt(variance / n);
+  return { mean, low: Math.max(0, mean - half), high: mean + half, n };
+}
+
+/** What differs between fine-tunings of one sweep, seeds aside. */
+export function variantName(run: FineTuning): string {
+  if (run.random) return 'random initialisation';
+  if (run.dropTop > 0) return `drop ${run.dropTop}`;
+  return `k = ${run.resetTop}`;
+}
+
+/** Fine-tunings grouped by variant: k rising, then drops, then the random control. */
+export function groupVariants(runs: FineTuning[]): { name: string; runs: FineTuning[] }[] {
+  const groups = new Map<string, FineTuning[]>();
+  const order = (run: FineTuning) => (run.random ? 2e6 : run.dropTop > 0 ? 1e6 + run.dropTop : run.resetTop);
+  for (const run of [...runs].sort((a, b) => order(a) - order(b) || a.seed - b.seed)) {
+    const name = variantName(run);
+    groups.set(name, [...(groups.get(name) ?? []), run]);
+  }
+  return [...groups].map(([name, members]) => ({ name, runs: members }));
+}
+
+/** The layer with the highest value of `metric`, or undefined when no layer has it. */
+export function bestLayer<K extends string>(
+  layers: ({ layer: number } & Partial<Record<K, number>>)[] | undefined,
+  metric: K,
+): { layer: number; value: number } | undefined {
+  let best: { layer: number; value: number } | undefined;
+  for (const row of layers ?? []) {
+    const value = row[metric];
+    if (typeof value === 'number' && (!best || value > best.value)) best = { layer: row.layer, value };
+  }
+  return best;
+}
+
+/** The last analysis of each iteration. */
+export function lastOfEachIteration<T extends { iteration: number }>(analyses: T[]): T[] {
+  return [...new Map(analyses.map((analysis) => [analysis.iteration, analysis])).values()];
+}

@@ -1,0 +1,353 @@
+// Strided convolution over time, channels last, no padding, no im2col.
+//
+//   x [B, T, Cin], w [Cout, Cin, k], bias [Cout]?  ->  z [B, T', Cout] = bias + sum_j x[t*stride + j] w[.., j],  y = gelu(z) (or z itself),
+//   T' = (T - k) / stride + 1
+//
+// Channels last, `stride` adjacent taps of all frames are one dense matrix: row t begins at frame t*stride and holds stride*Cin floats. The
+// convolution is then ceil(k / stride) matrix products, each on such a view moved on by `stride` taps, accumulated (k = 3, stride 2: taps 0, 1
+// with K = 2 Cin, then tap 2 with K = Cin). The same views serve both gradients: dx's rows of stride*Cin floats get dz W of
+// each group of taps, dw = dz' x of each group. Weights are repacked on every run to [Cout, k, Cin].
+// One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
+#include "cpu/gelu.h"
+#include "cpu/gemm.h"
+#include "cpu/op.h"
+#include "cpu/wave_conv.h"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+const int64_t kChunk = 1024;  // frames of one partial sum of a parameter's gradient
+const int64_t kGrain = 16384;
+
+struct Sizes {
+  int64_t batch, time, in, out, kernel, stride, frames;
+  int64_t groups;  // of `stride` adjacent taps, the last one perhaps smaller
+  int64_t chunks, lanes, width;  // width: a row of the packed weight, kernel * in
+  int64_t taps(int64_t group) const {
+    const int64_t left = kernel - group * stride;
+    return left < stride ? left : stride;
+  }
+};
+
+Sizes sizes_of(const hk_call* call) {
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
+  Sizes s;
+  s.batch = x.shape[0];
+  s.time = x.shape[1];
+  s.in = x.shape[2];
+  s.out = w.shape[0];
+  s.kernel = w.shape[2];
+  s.stride = (int64_t)attribute(call, "stride", 1);
+  s.frames = (s.time - s.kernel) / s.stride + 1;
+  s.groups = (s.kernel + s.stride - 1) / s.stride;
+  s.chunks = (s.frames + kChunk - 1) / kChunk;
+  s.lanes = round16(s.out);
+  s.width = s.kernel * s.in;
+  return s;
+}
+
+// Products of one batch row for the first group of taps, the whole groups after it and a smaller last one.
+struct Products {
+  Gemm *first = nullptr, *middle = nullptr, *last = nullptr;
+  const Gemm* of(const Sizes& s, int64_t group) const {
+    if (group == 0) return first;
+    return s.taps(group) == s.stride ? middle : last;
+  }
+  size_t scratch_bytes() const {
+    size_t most = 0;
+    const Gemm* all[] = {first, middle, last};
+    for (const Gemm* g : all)
+      if (g && g->scratch_bytes() > most) most = g->scratch_bytes();
+    return most;
+  }
+  ~Products() {
+    delete first;
+    delete middle;
+    delete last;
+  }
+};
+
+struct State { Products forward, dx, dw_first_row, dw; };
+
+void release(void* state) { delete (State*)state; }
+
+// shape(taps, accumulate) for each of the three.
+template <class Shape>
+bool make(const Sizes& s, Products* p, const Shape& shape, bool accumulate_first) {
+  p->first = Gemm::make(shape(s.taps(0), accumulate_first));
+  if (!p->first) return false;
+  const int64_t tail = s.taps(s.groups - 1);
+  if (s.groups > 2 || (s.groups == 2 && tail == s.stride)) p->middle = Gemm::make(shape(s.stride, true));
+  if (s.groups > 1 && tail < s.stride) p->last = Gemm::make(shape(tail, true));
+  return (s.groups < 2 || p->of(s, 1)) && (s.groups < 2 || p->of(s, s.groups - 1));
+}
+
+int check(hk_call* call, const char* op, const hk_tensor& output) {
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
+  char text[96];
+  if (x.rank != 3 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "%s: x must be f32[B, T, Cin], got %s", op, describe(x, text));
+  if (w.rank != 3 || w.dtype != HK_F32 || elements(w) < 1 || w.shape[1] != x.shape[2])
+    return fail(call, "%s: the weight must be f32[Cout, %lld, k], got %s", op, (long long)x.shape[2], describe(w, text));
+  const double stride = attribute(call, "stride", 1);
+  if (!(stride >= 1 && stride <= 4096 && stride == (double)(int64_t)stride)) return fail(call, "%s: stride must be an integer from 1 to 4096, got %g", op, stride);
+  if (x.shape[1] < w.shape[2])
+    return fail(call, "%s: %lld frames are fewer than the kernel (%lld)", op, (long long)x.shape[1], (long long)w.shape[2]);
+  const Sizes s = sizes_of(call);
+  return expect(call, op, "the output's side", output, HK_F32, {s.batch, s.frames, s.out});
+}
+
+bool direct(const Sizes& s) { return s.in == 1; }
+
+// Scratch: packed weight (float[out * width]; for the direct kernel [k, lanes] and the bias in lanes), then the products' own.
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+size_t packed_bytes(const Sizes& s) { return aligned((size_t)(direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * sizeof(float)); }
+
+int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
+  const char* op = "conv1d";
+  if (expect_counts(call, op, 3, 2)) return 1;
+  if (check(call, op, call->outputs[0])) return 1;
+  const Sizes s = sizes_of(call);
+  const hk_tensor &bias = call->inputs[2], &z = call->outputs[1];
+  if (present(bias) && expect(call, op, "bias", bias, HK_F32, {s.out})) return 1;
+  const double gelu = attribute(call, "gelu", 0);
+  if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
+  if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
+  if (present(z) && expect(call, op, "z", z, HK_F32, {s.batch, s.frames, s.out})) return 1;
+  *scratch_bytes = packed_bytes(s);
+  if (direct(s)) return 0;
+  State* made = new State;
+  *state = made;
+  const bool good = make(s, &made->forward, [&](int64_t taps, bool accumulate) {
+    return GemmShape{s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate};
+  }, false);
+  if (!good) {
+    release(made);
+    *state = nullptr;
+    return fail(call, "%s: no matrix product for this shape", op);
+  }
+  *scratch_bytes += made->forward.scratch_bytes();
+  return 0;
+}
+
+// [Cout, Cin, k] -> [Cout, k, Cin]
+void pack(const Sizes& s, const float* w, float* packed) {
+  parallel_chunks(s.out, 16, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; o++)
+      for (int64_t j = 0; j < s.kernel; j++)
+        for (int64_t i = 0; i < s.in; i++) packed[o * s.width + j * s.in + i] = w[(o * s.in + i) * s.kernel + j];
+  });
+}
+
+void activate(const float* z, float* y, int64_t n) {
+  parallel_chunks(n, kGrain, [&](int64_t, int64_t begin, int64_t end) {
+    int64_t i = begin;
+    for (; i + 16 <= end; i += 16) store(y + i, gelu(load(z + i)));
+    if (i < end) store_n(y + i, gelu(load_n(z + i, (int)(end - i))), (int)(end - i));
+  });
+}
+
+template <int K>
+void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
+  float *weights = (float*)call->scratch, *bias = weights + s.kernel * s.lanes;
+  const float* given = f32(call->inputs[2]);
+  pack_wave_weights(f32(call->inputs[1]), s.out, s.kernel, weights);
+  for (int64_t c = 0; c < s.lanes; c++) bias[c] = given && c < s.out ? given[c] : 0.0f;
+  parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
+    const int64_t b = i / s.chunks, t0 = i % s.chunks * kChunk, t1 = t0 + kChunk < s.frames ? t0 + kChunk : s.frames;
+    const int64_t row = b * s.frames * s.out;
+    float* y = f32(call->outputs[0]) + row;
+    float* z = present(call->outputs[1]) ? f32(call->outputs[1]) + row : nullptr;
+    wave_conv<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, weights, bias, s.out, s.kernel, [&](int64_t t, int64_t c, v16 v) {
+      if (z) store_lanes(z + t * s.out + c, v, s.out - c);
+      store_lanes(y + t * s.out + c, with_gelu ? gelu(v) : v, s.out - c);
+    });
+  });
+}
+
+int run(hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const bool with_gelu = attribute(call, "gelu", 0) == 1;
+  if (direct(s)) {
+    if (s.kernel == 10) run_direct<10>(call, s, with_gelu);
+    else run_direct<0>(call, s, with_gelu);
+    return 0;
+  }
+  const State* state = (const State*)call->state;
+  float* packed = (float*)call->scratch;
+  void* own = (char*)call->scratch + packed_bytes(s);
+  pack(s, f32(call->inputs[1]), packed);
+  for (int64_t b = 0; b < s.batch; b++) {
+    const float* x = f32(call->inputs[0]) + b * s.time * s.in;
+    float* y = f32(call->outputs[0]) + b * s.frames * s.out;
+    float* z = present(call->outputs[1]) ? f32(call->outputs[1]) + b * s.frames * s.out : y;
+    for (int64_t g = 0; g < s.groups; g++)
+      state->forward.of(s, g)->run(x + g * s.stride * s.in, packed + g * s.stride * s.in, z, f32(call->inputs[2]), own);
+    if (with_gelu) activate(z, y, s.frames * s.out);
+  }
+  return 0;
+}
+
+// Scratch of the gradient: packed weight, packed dw, partial sums (bias; direct: weight and bias), then the products' own.
+struct Scratch {
+  float *packed, *dw, *sums;
+  void*  own;
+  size_t bytes;
+};
+Scratch layout_grad(const Sizes& s, void* base) {
+  Scratch p;
+  const size_t matrix = aligned((size_t)(s.out * s.width) * sizeof(float));
+  const int64_t rows = direct(s) ? s.kernel + 1 : 1;
+  p.packed = (float*)base;
+  p.dw = (float*)((char*)base + matrix);
+  p.sums = (float*)((char*)base + 2 * matrix);
+  p.bytes = 2 * matrix + aligned((size_t)(s.batch * s.chunks * rows * s.lanes + rows * s.lanes) * sizeof(float));
+  p.own = (char*)base + p.bytes;
+  return p;
+}
+
+bool make_grad(const hk_call* call, const Sizes& s, State* made) {
+  const bool dx = present(call->outputs[0]);
+  if (dx && !make(s, &made->dx, [&](int64_t taps, bool accumulate) {
+        return GemmShape{s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false};
+      }, s.kernel < s.stride)) return false;
+  if (direct(s)) return true;
+  const auto dw = [&](int64_t taps, bool accumulate) {
+    return GemmShape{s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false};
+  };
+  return make(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) && make(s, &made->dw, dw, true);
+}
+
+int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
+  const char* op = "conv1d_grad";
+  if (expect_counts(call, op, 3, 3)) return 1;
+  if (check(call, op, call->inputs[2])) return 1;
+  const Sizes s = sizes_of(call);
+  const hk_tensor* out = call->outputs;
+  if (present(out[0]) && expect(call, op, "dx", out[0], HK_F32, {s.batch, s.time, s.in})) return 1;
+  if (expect(call, op, "dw", out[1], HK_F32, {s.out, s.in, s.kernel})) return 1;
+  if (present(out[2]) && expect(call, op, "dbias", out[2], HK_F32, {s.out})) return 1;
+  State* made = new State;
+  *state = made;
+  if (!make_grad(call, s, made)) {
+    release(made);
+    *state = nullptr;
+    return fail(call, "%s: no matrix product for this shape", op);
+  }
+  size_t own = 0;
+  const Products* all[] = {&made->dx, &made->dw_first_row, &made->dw};
+  for (const Products* p : all)
+    if (p->scratch_bytes() > own) own = p->scratch_bytes();
+  *scratch_bytes = layout_grad(s, nullptr).bytes + own;
+  return 0;
+}
+
+void input_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
+  pack(s, f32(call->inputs[1]), p.packed);
+  for (int64_t b = 0; b < s.batch; b++) {
+    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
+    float* dx = f32(call->outputs[0]) + b * s.time * s.in;
+    // The first product overwrites the frames that it covers: all up to frames*stride, unless taps leave gaps.
+    const int64_t covered = s.kernel < s.stride ? 0 : s.frames * s.stride;
+    if (covered < s.time) memset(dx + covered * s.in, 0, (size_t)((s.time - covered) * s.in) * sizeof(float));
+    for (int64_t g = 0; g < s.groups; g++) state->dx.of(s, g)->run(dz, p.packed + g * s.stride * s.in, dx + g * s.stride * s.in, nullptr, p.own);
+  }
+}
+
+void weight_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
+  for (int64_t b = 0; b < s.batch; b++) {
+    const float* x = f32(call->inputs[0]) + b * s.time * s.in;
+    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
+    const Products& products = b ? state->dw : state->dw_first_row;
+    for (int64_t g = 0; g < s.groups; g++) products.of(s, g)->run(dz, x + g * s.stride * s.in, p.dw + g * s.stride * s.in, nullptr, p.own);
+  }
+  float* dw = f32(call->outputs[1]);
+  parallel_chunks(s.out, 16, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; o++)
+      for (int64_t i = 0; i < s.in; i++)
+        for (int64_t j = 0; j < s.kernel; j++) dw[(o * s.in + i) * s.kernel + j] += p.dw[o * s.width + j * s.in + i];
+  });
+}
+
+// The sums of every chunk, in order, into rows of `lanes` floats after them; returns those rows.
+const float* total(const Sizes& s, const Scratch& p, int64_t rows) {
+  const int64_t n = rows * s.lanes, chunks = s.batch * s.chunks;
+  float* out = p.sums + chunks * n;
+  for (int64_t i = 0; i < n; i += 16) {
+    v16 t = {};
+    for (int64_t c = 0; c < chunks; c++) t += load(p.sums + c * n + i);
+    store(out + i, t);
+  }
+  return out;
+}
+
+void bias_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
+  const int64_t all = s.batch * s.frames;
+  parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
+    const int64_t begin = i * all / (s.batch * s.chunks), end = (i + 1) * all / (s.batch * s.chunks);
+    float* sums = p.sums + i * s.lanes;
+    memset(sums, 0, (size_t)s.lanes * sizeof(float));
+    for (int64_t t = begin; t < end; t++) {
+      const float* row = f32(call->inputs[2]) + t * s.out;
+      for (int64_t c = 0; c < s.out; c++) sums[c] += row[c];
+    }
+  });
+  const float* sums = total(s, p, 1);
+  for (int64_t c = 0; c < s.out; c++) f32(call->outputs[2])[c] += sums[c];
+}
+
+template <int K>
+void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
+  const int64_t size = (s.kernel + 1) * s.lanes;
+  float* unused = p.sums + s.batch * s.chunks * size;  // weights and bias that the kernel may load; nothing uses what it makes of them
+  memset(unused, 0, (size_t)size * sizeof(float));
+  const int64_t ahead = wave_block(s.out) * s.out;
+  parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
+    const int64_t b = i / s.chunks, t0 = i % s.chunks * kChunk, t1 = t0 + kChunk < s.frames ? t0 + kChunk : s.frames;
+    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
+    float* sums = p.sums + i * size;
+    memset(sums, 0, (size_t)size * sizeof(float));
+    wave_conv_grad<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, unused, unused, s.out, s.kernel, sums, [&](int64_t t, int64_t c, v16) {
+      const float* at = dz + t * s.out + c;
+      __builtin_prefetch(at + ahead);
+      return load_lanes(at, s.out - c);
+    });
+  });
+  const float* sums = total(s, p, s.kernel + 1);
+  for (int64_t c = 0; c < s.out; c++)
+    for (int64_t j = 0; j < s.kernel; j++) f32(call->outputs[1])[c * s.kernel + j] += sums[j * s.lanes + c];
+  if (!present(call->outputs[2])) return;
+  for (int64_t c = 0; c < s.out; c++) f32(call->outputs[2])[c] += sums[s.kernel * s.lanes + c];
+}
+
+int run_grad(hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const Scratch p = layout_grad(s, call->scratch);
+  const State* state = (const State*)call->state;
+  if (present(call->outputs[0])) input_gradient(call, s, state, p);
+  if (direct(s)) {
+    if (s.kernel == 10) direct_gradient<10>(call, s, p);
+    else direct_gradient<0>(call, s, p);
+    return 0;
+  }
+  weight_gradient(call, s, state, p);
+  if (present(call->outputs[2])) bias_gradient(call, s, p);
+  return 0;
+}
+
+hk_cost cost(const hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const double n = (double)s.batch * s.frames * s.out;
+  return {2.0 * n * s.width, 4.0 * (n * (present(call->outputs[1]) ? 2 : 1) + (double)elements(call->inputs[0]) + (double)s.out * s.width)};
+}
+hk_cost cost_grad(const hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const double n = (double)s.batch * s.frames * s.out, x = (double)elements(call->inputs[0]), times = present(call->outputs[0]) ? 2 : 1;
+  return {2.0 * n * s.width * times, 4.0 * (n + x * times + (double)s.out * s.width)};
+}
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(conv1d, {"conv1d", prepare, run, release, cost}, {"conv1d_grad", prepare_grad, run_grad, release, cost_grad})

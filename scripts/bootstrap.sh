@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Sets up what is missing, and only that: system packages, node modules, the native build, the compiled TypeScript.
+# Safe to run again. Asks once on a terminal; goes ahead with --yes or without a terminal.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+say() { echo "$@" >&2; }
+fail() { say "hubertkit: $1"; exit 1; }
+
+command -v node npm >/dev/null || fail "Node.js >= 20 with npm is needed (https://nodejs.org, or your distribution's nodejs and npm)."
+[ "$(node -p 'parseInt(process.versions.node)')" -ge 20 ] || fail "Node.js >= 20 is needed, this is $(node -v)."
+
+header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+library() { pkg-config --exists "$1" 2>/dev/null; }
+packages=()
+command -v cmake >/dev/null      || packages+=(cmake)
+command -v g++ >/dev/null        || packages+=(g++)
+command -v ninja >/dev/null      || packages+=(ninja-build)
+command -v pkg-config >/dev/null || packages+=(pkg-config)
+header oneapi/dnnl/dnnl.h        || packages+=(libdnnl-dev)
+library sndfile                  || packages+=(libsndfile1-dev)
+library soxr                     || packages+=(libsoxr-dev)
+header flite/flite.h             || packages+=(flite1-dev)
+
+modules_fit() { # what is installed is what package-lock.json asks for
+  node -e '
+    const [asked, got] = ["package-lock.json", "node_modules/.package-lock.json"].map((f) => JSON.parse(require("fs").readFileSync(f)).packages);
+    const fits = ([name, { version, optional }]) => !name || optional || (got[name]?.version === version && require("fs").existsSync(name));
+    process.exit(Object.entries(asked).every(fits) ? 0 : 1)' 2>/dev/null
+}
+modules=yes
+modules_fit && modules=no
+
+if [ ${#packages[@]} -gt 0 ] || [ "$modules" = yes ]; then
+  say "hubertkit needs to install:"
+  [ ${#packages[@]} -eq 0 ] || say "  system packages:  apt-get install ${packages[*]}"
+  [ "$modules" = no ] || say "  node modules:     npm ci (into ./node_modules)"
+  if [ -t 0 ] && [ -t 2 ] && [ "${1:-}" != --yes ]; then
+    read -r -p "Go ahead? [Y/n] " answer
+    [[ "$answer" =~ ^([Yy].*)?$ ]] || fail "nothing was installed."
+  fi
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+  root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  if ! command -v apt-get >/dev/null || { [ ${#root[@]} -gt 0 ] && ! command -v sudo >/dev/null; }; then
+    fail "these system packages are missing and cannot be installed from here (no root, no sudo or no apt-get):
+  ${packages[*]}
+Ask an administrator for: apt-get install ${packages[*]}
+(elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr and Flite, with headers), then run this again."
+  fi
+  "${root[@]}" apt-get update -qq >&2 || say "hubertkit: apt-get update failed, trying with the lists there are"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
+fi
+[ "$modules" = no ] || npm ci --ignore-scripts --no-audit --no-fund >&2
+
+if [ -f build/cmake/build.ninja ]; then # ninja decides what is out of date
+  cmake --build build/cmake --config Release | grep -v 'ninja: no work to do' >&2 || [ "${PIPESTATUS[0]}" -eq 0 ]
+else
+  npm run --silent build:native >&2
+fi
+npm run --silent build:ts >&2
+chmod +x dist/lib/cli/main.js
+ln -sf ../../dist/lib/cli/main.js node_modules/.bin/hubertkit # so that npx finds it

@@ -1,0 +1,182 @@
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { report } from '../../lib/report';
+import { charts } from '../../lib/report/charts';
+import { csv } from '../../lib/report/html';
+import { readRun } from '../../lib/report/read';
+import { estimate } from '../../lib/report/statistics';
+import { summary } from '../../lib/report/summary';
+import { makeRun } from './fixture';
+
+type Series = { name: string; data: (number | null)[][] };
+
+/** The options that the page carries, by view id. */
+function optionsOf(html: string): Record<string, { series: Series[] }> {
+  return JSON.parse(/<script type="application\/json" id="options">(.*?)<\/script>/s.exec(html)![1]);
+}
+
+describe('report.html', () => {
+  let folder: string;
+  let html: string;
+  let figures: string[];
+
+  beforeAll(async () => {
+    folder = makeRun();
+    const result = await report(folder);
+    html = fs.readFileSync(result.html, 'utf8');
+    figures = result.figures;
+  });
+
+  test('lies in the run folder and asks no network for anything', () => {
+    expect(fs.existsSync(path.join(folder, 'report.html'))).toBe(true);
+    expect(html).toContain("default-src 'none'");
+    expect(html).not.toMatch(/(?:src|href|action)\s*=\s*["']?(?:https?:)?\/\//i);
+    expect(html).not.toMatch(/@import|url\(\s*["']?http/i);
+  });
+
+  test('holds the training curves with the unigram baseline of every iteration', () => {
+    const series = optionsOf(html)['r0-loss'].series;
+    const unigram = series.find(({ name }) => name.startsWith('unigram'))!;
+    expect(new Set(unigram.data.map(([, bits]) => bits))).toEqual(new Set([5.5, 5.9, null]));
+    const masked = series.find(({ name }) => name === 'masked, training')!;
+    expect(masked.data.filter(([, bits]) => bits !== null)).toHaveLength(100);
+    expect(masked.data.at(-1)![0]).toBe(32000);
+    expect(optionsOf(html)['r0-accuracy'].series.length).toBe(3);
+  });
+
+  test('holds one heat map for each metric, with a cell for every layer of every checkpoint', () => {
+    for (const metric of ['pnmi', 'ckaLayer0', 'ckaLogMel', 'phoneProbeAccuracy']) {
+      expect(optionsOf(html)[`r0-layers-over-time-${metric}`].series[0].data).toHaveLength(10 * 5);
+    }
+  });
+
+  test('draws layer curves of both iterations with the random, MFCC and chance references', () => {
+    const names = optionsOf(html)['r0-layers-pnmi'].series.map(({ name }) => name);
+    expect(names).toEqual(['iteration 1', 'iteration 2', 'random initialisation', 'MFCC labels', 'chance']);
+    expect(optionsOf(html)['r0-layers-ckaLayer0'].series.map(({ name }) => name)).not.toContain('chance');
+  });
+
+  test('draws the error against k with intervals and the random control', () => {
+    const series = optionsOf(html)['r0-error-by-k-wer'].series;
+    const means = series.find(({ name }) => name === 'reset top k')!;
+    expect(means.data.map(([k]) => k)).toEqual([0, 1, 2, 3, 4]);
+    const bars = series.find(({ name }) => name.includes('interval'))!;
+    expect(bars.data).toHaveLength(5 * 3);
+    for (let k = 0; k < 5; k++) {
+      expect(bars.data[3 * k][1]!).toBeLessThan(means.data[k][1]!);
+      expect(bars.data[3 * k + 1][1]!).toBeGreaterThan(means.data[k][1]!);
+    }
+    expect(series.find(({ name }) => name === 'random initialisation')!.data[0][1]!).toBeGreaterThan(70);
+  });
+
+  test('draws the error against updates for every k', () => {
+    const series = optionsOf(html)['r0-error-by-update-wer'].series;
+    expect(series.map(({ name }) => name)).toEqual([
+      'k = 0',
+      'k = 1',
+      'k = 2',
+      'k = 3',
+      'k = 4',
+      'random initialisation',
+    ]);
+    expect(series[0].data).toHaveLength(50);
+  });
+
+  test('has a CSV download behind every chart', () => {
+    const files = [...html.matchAll(/download="([\w-]+)\.csv" href="data:text\/csv;base64,([\w+/=]+)"/g)];
+    expect(files.map(([, name]) => name)).toEqual(
+      expect.arrayContaining(['loss', 'layers', 'error-by-k', 'error-by-update']),
+    );
+    const loss = Buffer.from(files.find(([, name]) => name === 'loss')![2], 'base64').toString();
+    expect(loss.split('\r\n')).toHaveLength(1 + 120 + 1);
+  });
+
+  test('comes with every chart as an SVG file', () => {
+    const names = figures.map((file) => path.relative(folder, file));
+    expect(names).toEqual(
+      expect.arrayContaining(['figures/loss.svg', 'figures/layers-over-time-pnmi.svg', 'figures/error-by-k-wer.svg']),
+    );
+    for (const file of figures) expect(fs.readFileSync(file, 'utf8')).toMatch(/^<svg .*<\/svg>\s*$/s);
+  });
+});
+
+describe('the summary', () => {
+  test('says what was measured, on what, with the numbers, and how small the run is', async () => {
+    const text = summary(await readRun(makeRun())).join('\n');
+    expect(text).toContain('the embedded corpus');
+    expect(text).toContain('2 iterations, 2000 updates');
+    expect(text).toMatch(/MFCC labels 0\.34/);
+    expect(text).toContain('does not yet carry more than the MFCC labels');
+    expect(text).toMatch(/k = 1 \d+\.\d % \[\d+\.\d %, \d+\.\d %\]/);
+    expect(text).toContain('Pretraining helps');
+    expect(text).toMatch(/not its published numbers/);
+  });
+
+  test('says so when training did not beat the untrained network', async () => {
+    const folder = makeRun({ iterations: 1 });
+    for (const name of fs.readdirSync(path.join(folder, 'analysis'))) {
+      const file = path.join(folder, 'analysis', name);
+      const analysis = JSON.parse(fs.readFileSync(file, 'utf8'));
+      analysis.random.layers[2].pnmi = 0.9;
+      fs.writeFileSync(file, JSON.stringify(analysis));
+    }
+    expect(summary(await readRun(folder)).join('\n')).toContain('did NOT raise');
+  });
+
+  test('two seeds are called too few', async () => {
+    expect(summary(await readRun(makeRun({ seeds: 2 }))).join('\n')).toContain('too few seeds');
+  });
+});
+
+test('a run that has only begun gives a page with what there is', async () => {
+  const folder = makeRun();
+  fs.rmSync(path.join(folder, 'analysis'), { recursive: true });
+  fs.rmSync(path.join(folder, 'finetune'), { recursive: true });
+  fs.appendFileSync(path.join(folder, 'metrics.jsonl'), '{"kind":"train","iter');
+  expect(charts(await readRun(folder)).map(({ id }) => id)).toEqual(['loss', 'accuracy']);
+  await report(folder);
+});
+
+test('several runs are put side by side in one page', async () => {
+  const out = path.join(makeRun(), 'both.html');
+  const result = await report([makeRun({ name: 'first' }), makeRun({ name: 'second', layers: 6 })], { out });
+  const html = fs.readFileSync(result.html, 'utf8');
+  expect(html).toContain('The runs side by side');
+  expect(Object.keys(optionsOf(html))).toEqual(expect.arrayContaining(['r0-loss', 'r1-loss']));
+  expect(result.figures.map((file) => path.basename(file))).toEqual(
+    expect.arrayContaining(['first-loss.svg', 'second-loss.svg']),
+  );
+});
+
+test('text from a run cannot become markup', async () => {
+  const folder = makeRun({ name: 'a<img src=x>' });
+  fs.appendFileSync(path.join(folder, 'config.yaml'), 'note: "</script><script>alert(1)</script>"\n');
+  const html = fs.readFileSync((await report(folder)).html, 'utf8');
+  expect(html).not.toContain('<img src=x>');
+  expect(html).not.toContain('alert(1)</script>');
+});
+
+test('a folder that is not a run is refused by name', async () => {
+  const empty = fs.mkdtempSync(path.join(require('node:os').tmpdir(), 'hk-empty-'));
+  await expect(report(empty)).rejects.toMatchObject({ code: 'HK_FORMAT' });
+  await expect(report(path.join(empty, 'none'))).rejects.toMatchObject({ code: 'HK_IO' });
+});
+
+test('the 95 % interval of 1, 2, 3 is 2 +- 4.30 / sqrt(3)', () => {
+  const { mean, low, high } = estimate([1, 2, 3]);
+  expect(mean).toBeCloseTo(2);
+  expect(high - mean).toBeCloseTo(2.48, 2);
+  expect(low).toBe(0);
+});
+
+test('CSV cells with commas, quotes and line breaks are quoted', () => {
+  expect(
+    csv({
+      columns: ['a', 'b'],
+      rows: [
+        ['x,y', 'say "hi"'],
+        [1, null],
+      ],
+    }),
+  ).toBe('a,b\r\n"x,y","say ""hi"""\r\n1,\r\n');
+});
