@@ -45,7 +45,7 @@ static inline const char* describe(const hk_tensor& t, char* out) {
   static const char* names[] = {"f32", "bf16", "i32", "u8"};
   if (!present(t)) return strcpy(out, "absent");
   int n = snprintf(out, 96, "%s[", names[t.dtype & 3]);
-  for (int i = 0; i < t.rank; i++) n += snprintf(out + n, 96 - n, i ? ", %lld" : "%lld", (long long)t.shape[i]);
+  for (int i = 0; i < t.rank && n < 72; i++) n += snprintf(out + n, 96 - n, i ? ", %lld" : "%lld", (long long)t.shape[i]);
   snprintf(out + n, 96 - n, "]");
   return out;
 }

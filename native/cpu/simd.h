@@ -15,9 +15,21 @@ typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef float    v16u __attribute__((vector_size(64), aligned(4)));
 typedef int32_t  i16u __attribute__((vector_size(64), aligned(4)));
 
+// One register of the machine: for loops where GCC must not split or spill (it lowers some operations of wider vectors to scalars).
+#if defined(__AVX512F__)
+enum { kLanes = 16 };
+#elif defined(__AVX2__)
+enum { kLanes = 8 };
+#else
+enum { kLanes = 4 };
+#endif
+typedef float   vk __attribute__((vector_size(kLanes * 4)));
+typedef int32_t ik __attribute__((vector_size(kLanes * 4)));
+typedef float   vku __attribute__((vector_size(kLanes * 4), aligned(4)));
+
 static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
-static inline v16  splat(float x) { return v16{} + x; }
+static inline v16  splat(float x) { return x - v16{}; }  // x - 0 is x (x + 0 is not for -0), so this is one broadcast
 static inline v16  load_n(const float* p, int n) {  // n < 16 floats, the rest zero
   float t[16] = {0};
   memcpy(t, p, (size_t)n * sizeof(float));
@@ -31,44 +43,53 @@ static inline void store_n(float* p, v16 v, int n) {
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
 static inline v16 min(v16 a, v16 b) { return a < b ? a : b; }
 
+typedef float v8_half __attribute__((vector_size(32)));
+typedef float v4_half __attribute__((vector_size(16)));
+
 static inline float sum(v16 v) {  // pairwise tree, the same on every instruction set
-  float t[16];
-  store(t, v);
-  for (int w = 8; w > 0; w /= 2)
-    for (int i = 0; i < w; i++) t[i] += t[i + w];
-  return t[0];
+  const v8_half a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const v4_half b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+  return (b[0] + b[2]) + (b[1] + b[3]);
 }
 static inline float max_of(v16 v) {
-  float t[16];
-  store(t, v);
-  float m = t[0];
-  for (int i = 1; i < 16; i++) m = t[i] > m ? t[i] : m;
-  return m;
+  const v8_half a0 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), a1 = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const v8_half a = a0 > a1 ? a0 : a1;
+  const v4_half b0 = __builtin_shufflevector(a, a, 0, 1, 2, 3), b1 = __builtin_shufflevector(a, a, 4, 5, 6, 7), b = b0 > b1 ? b0 : b1;
+  const float c = b[0] > b[2] ? b[0] : b[2], d = b[1] > b[3] ? b[1] : b[3];
+  return c > d ? c : d;
 }
 
-// e^x, < 2 ulp on [-87, 88]; below: 0; above: +inf. Cody-Waite reduction, degree-6 polynomial.
-static inline v16 exp(v16 x) {
-  const v16 lo = splat(-87.33654f), hi = splat(88.72283f);
-  v16 c = min(max(x, lo), hi);
-  v16 t = c * 1.44269504088896341f;
-  i16 n = __builtin_convertvector(t + (t >= 0.0f ? splat(0.5f) : splat(-0.5f)), i16);
-  v16 f = __builtin_convertvector(n, v16);
-  v16 r = c - f * 0.693359375f;
-  r = r - f * -2.12194440e-4f;
-  v16 p = splat(1.9875691500e-4f);
+// e^x for one register, < 2 ulp on [-86.9, 88.7]; below: 0; above: +inf; NaN stays NaN. Cody-Waite reduction, degree-6 polynomial.
+static inline vk exp_register(vk x) {
+  const float lo = -86.9f, hi = 88.72283f;
+  const vk low = x < lo ? lo - vk{} : x;
+  const vk c = low > hi ? hi - vk{} : low;
+  const vk shift = 12582912.0f - vk{};  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const vk magic = c * 1.44269504088896341f + shift;
+  const vk f = magic - shift;
+  const vk r = (c - f * 0.693359375f) - f * -2.12194440e-4f;
+  vk p = 1.9875691500e-4f - vk{};
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  v16 y = p * r * r + r + 1.0f;
-  // 2^n in two factors: n = 128 is out of a float's range
-  i16 h = n >> 1;
-  v16 s1 = (v16)((h + 127) << 23), s2 = (v16)((n - h + 127) << 23);
-  y = y * s1 * s2;
-  y = x < lo ? v16{} : y;
-  y = x > hi ? splat(INFINITY) : y;
-  return x != x ? x : y;
+  const vk y = p * (r * r) + (r + 1.0f);
+  // times 2^n: n = 128 is out of a float's range, so 2^(n - 1) and a factor of two; the integer is in the low bits of `magic`
+  const vk scaled = (y + y) * (vk)(((ik)magic << 23) + (126 << 23));
+  const vk bounded = x > hi ? INFINITY - vk{} : scaled;
+  return x < lo ? vk{} : bounded;
+}
+static inline v16 exp(v16 x) {
+#if defined(__AVX512F__)
+  return exp_register(x);
+#else
+  vk part[16 / kLanes];
+  memcpy(part, &x, sizeof x);
+  for (int i = 0; i < 16 / kLanes; i++) part[i] = exp_register(part[i]);
+  memcpy(&x, part, sizeof x);
+  return x;
+#endif
 }
 
 }  // namespace HK_ISA

@@ -1,0 +1,346 @@
+// attention: softmax(q k^T / sqrt(depth)) v for every batch row and head, without ever holding a T x T matrix.
+//   qkv[B, T, 3 D] (q, k, v blocks of D = heads x depth), lengths i32[B]  ->  o[B, T, D], lse[B, heads, T]
+// Keys t >= length take no part; queries at padded frames are computed like any other; a row of length 0 gives o = 0, lse = 0.
+// Dropout falls on the probabilities; element ((b heads + h) T + i) T + j.
+//
+// Forward: work item = (batch row, head, block of queries). k transposed (and scaled) and v of every head are first copied to
+// dense, padded scratch; then scores of the block (block x length) -> softmax in place -> times v.
+// Backward: work item = (batch row, head), so that dk and dv have one writer and one order of summation. Probabilities are
+// computed again from lse, in tiles (block of queries x block of keys):
+//   p = exp(s - lse), ds = p (dp - sum(do o)), dv += p^T do, dk += ds^T q, dq += ds k.
+// The products are tile_gemm: a library call per tile would cost more than the tile, and none runs well inside a parallel region.
+#include "cpu/dropout.h"
+#include "cpu/tile.h"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+// A row length of an odd number of cache lines: a column walk then visits all sets of the cache.
+int64_t odd_lines(int64_t n) { return round_up(n, 16) / 16 % 2 ? round_up(n, 16) : round_up(n, 16) + 16; }
+
+struct Sizes {
+  int64_t batch, frames, width, heads, depth, padded_depth;
+  int64_t queries, query_blocks;  // queries in a block
+  int64_t keys, key_blocks;       // keys in a block (backward)
+  float   scale;
+
+  Sizes(const hk_call* call, bool backward) {
+    const hk_tensor& qkv = call->inputs[0];
+    batch = qkv.shape[0];
+    frames = qkv.shape[1];
+    width = qkv.shape[2] / 3;
+    heads = (int64_t)attribute(call, "heads", 1);
+    depth = width / heads;
+    padded_depth = round_up(depth, 16);
+    scale = (float)(1 / sqrt((double)depth));
+    // 252 keys and an unaligned start are at most 64 Philox blocks.
+    const int64_t most_keys = backward ? 252 : frames;
+    key_blocks = (frames + most_keys - 1) / most_keys;
+    keys = (frames + key_blocks - 1) / key_blocks;
+    // A block of scores should leave room for k and v in the L2 cache.
+    int64_t most_queries = 32768 / round_up(keys, 16) / kTileRows * kTileRows;
+    most_queries = most_queries < 2 * kTileRows ? 2 * kTileRows : most_queries > 96 ? 96 : most_queries;
+    query_blocks = (frames + most_queries - 1) / most_queries;
+    queries = smaller(most_queries, round_up((frames + query_blocks - 1) / query_blocks, kTileRows));
+  }
+  int64_t score_row() const { return odd_lines(keys); }
+  int64_t row() const { return 3 * width; }
+};
+
+// Checks qkv, lengths and the attributes, which both ops share.
+int expect_attention(hk_call* call, const char* op) {
+  const hk_tensor& qkv = call->inputs[0];
+  char text[96];
+  if (expect_dense(call, op, "qkv", qkv, HK_F32, 3)) return 1;
+  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be f32[batch, frames, 3 width], got %s", op, describe(qkv, text));
+  if (expect(call, op, "lengths", call->inputs[1], HK_I32, {qkv.shape[0]})) return 1;
+  const int64_t width = qkv.shape[2] / 3;
+  if (expect_integer(call, op, "heads", 1, 1, (double)width) || expect_dropout(call, op)) return 1;
+  const int64_t heads = (int64_t)attribute(call, "heads", 1);
+  return width % heads == 0 ? 0 : fail(call, "%s: %lld heads do not divide width %lld", op, (long long)heads, (long long)width);
+}
+
+// One slot of scratch for each thread that may run.
+int64_t thread_slots(int64_t items) {
+  const int64_t most = omp_get_max_threads() > omp_get_num_procs() ? omp_get_max_threads() : omp_get_num_procs();
+  return smaller(most, items);
+}
+int use_threads(const hk_call* call) { return (int)smaller((int64_t)(intptr_t)call->state, omp_get_max_threads()); }
+
+// out[rows, padded depth] = factor * x (rows `stride` apart), padded with zeros.
+void copy_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, int64_t stride, float factor, float* out) {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t i = 0; i < depth; i++) out[r * padded + i] = factor * x[r * stride + i];
+    for (int64_t i = depth; i < padded; i++) out[r * padded + i] = 0;
+  }
+}
+
+// out[depth, rows] = factor * x^T, `ld` apart, columns padded with zeros to a multiple of 16.
+void copy_transposed(int64_t rows, int64_t depth, const float* x, int64_t stride, float factor, float* out, int64_t ld) {
+  for (int64_t r = 0; r < rows; r += 16) {
+    const int64_t n = smaller(16, rows - r);
+    for (int64_t i = 0; i < depth; i++) {
+      float* to = out + i * ld + r;
+      for (int64_t j = 0; j < n; j++) to[j] = factor * x[(r + j) * stride + i];
+      for (int64_t j = n; j < 16; j++) to[j] = 0;
+    }
+  }
+}
+
+// scores -> exp(scores - max) over `count` keys (the padding up to a multiple of 16 becomes 0); returns the sum and the maximum.
+float softmax_row(float* s, int64_t count, float* maximum) {
+  for (int64_t j = count; j < round_up(count, 16); j++) s[j] = -INFINITY;
+  v16 top = splat(-INFINITY);
+  for (int64_t j = 0; j < count; j += 16) top = max(load(s + j), top);
+  const float m = max_of(top);
+  v16 total = {};
+  for (int64_t j = 0; j < count; j += 16) {
+    const v16 e = exp(load(s + j) - m);
+    store(s + j, e);
+    total += e;
+  }
+  *maximum = m;
+  return sum(total);
+}
+
+void drop_row(const Dropout& dropout, uint64_t first, int64_t count, float* p, uint32_t* buffer) {
+  const uint32_t* words = dropout.words(first, count, buffer);
+  for (int64_t j = 0; j < count; j += 16) store(p + j, dropout.apply(load(p + j), words + j));
+}
+
+// ---- forward ----
+
+int64_t word_buffer(int64_t count) { return Dropout::buffer_words(count) + 16; }
+
+struct ForwardScratch {
+  int64_t head, thread;  // floats for each head and each thread
+  explicit ForwardScratch(const Sizes& z) {
+    head = z.depth * z.score_row() + z.frames * z.padded_depth;
+    thread = z.queries * (z.score_row() + 2 * z.padded_depth) + round_up(word_buffer(z.frames), 16);
+  }
+};
+
+int attention_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
+  const char* op = "attention";
+  if (expect_counts(call, op, 2, 2) || expect_attention(call, op)) return 1;
+  const Sizes z(call, false);
+  if (expect(call, op, "o", call->outputs[0], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (present(call->outputs[1]) && expect(call, op, "lse", call->outputs[1], HK_F32, {z.batch, z.heads, z.frames})) return 1;
+  const ForwardScratch scratch(z);
+  const int64_t slots = thread_slots(z.batch * z.heads * z.query_blocks);
+  *state = (void*)(intptr_t)slots;
+  *scratch_bytes = (size_t)(z.batch * z.heads * scratch.head + slots * scratch.thread) * sizeof(float);
+  return 0;
+}
+
+// The outputs of queries first .. first + count of one head.
+void attend(const Sizes& z, const Dropout& dropout, const float* q, const float* kt, const float* v, int64_t length, int64_t pair,
+            int64_t first, int64_t count, float* o, float* lse, float* scratch) {
+  float *block = scratch, *scores = block + z.queries * z.padded_depth, *out = scores + z.queries * z.score_row();
+  uint32_t* words = (uint32_t*)(out + z.queries * z.padded_depth);
+  copy_rows(count, z.depth, z.padded_depth, q, z.row(), 1, block);
+  tile_gemm(count, round_up(length, 16), z.depth, block, z.padded_depth, 1, kt, z.score_row(), scores, z.score_row(), false);
+  float inverse[96];
+  for (int64_t i = 0; i < count; i++) {
+    float maximum;
+    const float total = softmax_row(scores + i * z.score_row(), length, &maximum);
+    if (lse) lse[i] = maximum + logf(total);
+    inverse[i] = 1 / total;
+    if (dropout.on())
+      drop_row(dropout, (uint64_t)(pair * z.frames + first + i) * (uint64_t)z.frames, length, scores + i * z.score_row(), words);
+  }
+  tile_gemm(count, z.padded_depth, length, scores, z.score_row(), 1, v, z.padded_depth, out, z.padded_depth, false);
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t d = 0; d < z.depth; d++) o[i * z.width + d] = out[i * z.padded_depth + d] * inverse[i];
+}
+
+void attend_to_nothing(const Sizes& z, int64_t count, float* o, float* lse) {
+  for (int64_t i = 0; i < count; i++) memset(o + i * z.width, 0, (size_t)z.depth * sizeof(float));
+  if (lse) memset(lse, 0, (size_t)count * sizeof(float));
+}
+
+int attention_run(hk_call* call) {
+  const Sizes z(call, false);
+  const ForwardScratch size(z);
+  const Dropout dropout(call);
+  const float* qkv = f32(call->inputs[0]);
+  const int32_t* lengths = i32(call->inputs[1]);
+  float *o = f32(call->outputs[0]), *lse = present(call->outputs[1]) ? f32(call->outputs[1]) : nullptr;
+  float *heads = (float*)call->scratch, *threads = heads + z.batch * z.heads * size.head;
+  const int64_t pairs = z.batch * z.heads;
+#pragma omp parallel num_threads(use_threads(call))
+  {
+#pragma omp for schedule(dynamic)
+    for (int64_t pair = 0; pair < pairs; pair++) {
+      const int64_t b = pair / z.heads, h = pair % z.heads, length = clamp_length(lengths[b], z.frames);
+      const float* k = qkv + b * z.frames * z.row() + z.width + h * z.depth;
+      float* kt = heads + pair * size.head;
+      copy_transposed(length, z.depth, k, z.row(), z.scale, kt, z.score_row());
+      copy_rows(length, z.depth, z.padded_depth, k + z.width, z.row(), 1, kt + z.depth * z.score_row());
+    }
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < pairs * z.query_blocks; item++) {
+      const int64_t pair = item / z.query_blocks, b = pair / z.heads, h = pair % z.heads;
+      const int64_t first = item % z.query_blocks * z.queries, count = smaller(z.queries, z.frames - first);
+      if (count <= 0) continue;
+      const int64_t length = clamp_length(lengths[b], z.frames);
+      float* to = o + (b * z.frames + first) * z.width + h * z.depth;
+      float* to_lse = lse ? lse + pair * z.frames + first : nullptr;
+      const float *kt = heads + pair * size.head, *q = qkv + (b * z.frames + first) * z.row() + h * z.depth;
+      if (length == 0) attend_to_nothing(z, count, to, to_lse);
+      else attend(z, dropout, q, kt, kt + z.depth * z.score_row(), length, pair, first, count, to, to_lse, threads + omp_get_thread_num() * size.thread);
+    }
+  }
+  return 0;
+}
+
+hk_cost attention_cost(const hk_call* call) {
+  const Sizes z(call, false);
+  const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
+  return {4 * bt * (double)z.frames * d, 16 * bt * d};
+}
+
+// ---- backward ----
+
+// What one thread works in. Whole head: q, do, dq (frames x depth), sums of do * o. Key block: kt, vt, k, dk, dv. Tile: p, ds.
+struct BackwardScratch {
+  float *q, *d_o, *dq, *delta, *kt, *vt, *k, *dk, *dv, *p, *ds;
+  uint32_t* words;
+  int64_t floats;
+  BackwardScratch(const Sizes& z, float* base) {
+    int64_t used = 0;
+    const auto take = [&](int64_t n) {
+      float* at = base ? base + used : nullptr;
+      used += round_up(n, 16);
+      return at;
+    };
+    q = take(z.frames * z.padded_depth);
+    d_o = take(z.frames * z.padded_depth);
+    dq = take(z.frames * z.padded_depth);
+    delta = take(z.frames);
+    kt = take(z.depth * z.score_row());
+    vt = take(z.depth * z.score_row());
+    k = take(z.keys * z.padded_depth);
+    dk = take(z.keys * z.padded_depth);
+    dv = take(z.keys * z.padded_depth);
+    p = take(z.queries * z.score_row());
+    ds = take(z.queries * z.score_row());
+    words = (uint32_t*)take(word_buffer(z.keys));
+    floats = used;
+  }
+};
+
+int attention_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
+  const char* op = "attention_grad";
+  if (expect_counts(call, op, 5, 1) || expect_attention(call, op)) return 1;
+  const Sizes z(call, true);
+  if (expect(call, op, "o", call->inputs[2], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect(call, op, "lse", call->inputs[3], HK_F32, {z.batch, z.heads, z.frames})) return 1;
+  if (expect(call, op, "do", call->inputs[4], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect_like(call, op, "dqkv", call->outputs[0], call->inputs[0])) return 1;
+  const int64_t slots = thread_slots(z.batch * z.heads);
+  *state = (void*)(intptr_t)slots;
+  *scratch_bytes = (size_t)(slots * BackwardScratch(z, nullptr).floats) * sizeof(float);
+  return 0;
+}
+
+// A row of the tile: scores -> dropped probabilities (p), gradient of those -> gradient of the scores (ds).
+void tile_row_grad(const Dropout& dropout, uint64_t element, int64_t count, float lse, float delta, float* p, float* ds, uint32_t* buffer) {
+  const uint32_t* words = dropout.on() ? dropout.words(element, count, buffer) : nullptr;
+  for (int64_t j = 0; j < count; j += 16) {
+    const v16 probability = exp(load(p + j) - lse);
+    v16 upstream = load(ds + j), dropped = probability;
+    if (words) {
+      upstream = dropout.apply(upstream, words + j);
+      dropped = dropout.apply(probability, words + j);
+    }
+    store(p + j, dropped);
+    store(ds + j, probability * (upstream - delta));
+  }
+}
+
+// Keys begin .. begin + count of one head against all its queries: adds to t.dq, leaves t.dk (without the scale) and t.dv.
+void key_block_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const float* k, const float* v, const float* lse,
+                    int64_t pair, int64_t begin, int64_t count) {
+  const int64_t ld = z.score_row(), depth = z.padded_depth, columns = round_up(count, 16);
+  copy_transposed(count, z.depth, k, z.row(), z.scale, t.kt, ld);
+  copy_transposed(count, z.depth, v, z.row(), 1, t.vt, ld);
+  copy_rows(count, z.depth, depth, k, z.row(), z.scale, t.k);
+  for (int64_t i = 0; i < z.frames; i += z.queries) {
+    const int64_t n = smaller(z.queries, z.frames - i);
+    const float *q = t.q + i * depth, *d_o = t.d_o + i * depth;
+    tile_gemm(n, columns, z.depth, q, depth, 1, t.kt, ld, t.p, ld, false);
+    tile_gemm(n, columns, z.depth, d_o, depth, 1, t.vt, ld, t.ds, ld, false);
+    for (int64_t r = 0; r < n; r++) {
+      const uint64_t element = (uint64_t)(pair * z.frames + i + r) * (uint64_t)z.frames + (uint64_t)begin;
+      tile_row_grad(dropout, element, count, lse[i + r], t.delta[i + r], t.p + r * ld, t.ds + r * ld, t.words);
+    }
+    tile_gemm(count, depth, n, t.p, 1, ld, d_o, depth, t.dv, depth, i > 0);
+    tile_gemm(count, depth, n, t.ds, 1, ld, q, depth, t.dk, depth, i > 0);
+    tile_gemm(n, depth, count, t.ds, ld, 1, t.k, depth, t.dq + i * depth, depth, begin > 0);
+  }
+}
+
+void store_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, float factor, float* out, int64_t stride) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < depth; i++) out[r * stride + i] = factor * x[r * padded + i];
+}
+
+void head_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const float* q, const float* o, const float* d_o,
+               const float* lse, int64_t length, int64_t pair, float* dq) {
+  const int64_t depth = z.padded_depth;
+  copy_rows(z.frames, z.depth, depth, q, z.row(), 1, t.q);
+  copy_rows(z.frames, z.depth, depth, d_o, z.width, 1, t.d_o);
+  for (int64_t i = 0; i < z.frames; i++) {
+    float total = 0;
+    for (int64_t d = 0; d < z.depth; d++) total += d_o[i * z.width + d] * o[i * z.width + d];
+    t.delta[i] = total;
+  }
+  if (length == 0) memset(t.dq, 0, (size_t)(z.frames * depth) * sizeof(float));
+  const float *k = q + z.width, *v = q + 2 * z.width;
+  float *dk = dq + z.width, *dv = dq + 2 * z.width;
+  for (int64_t begin = 0; begin < length; begin += z.keys) {
+    const int64_t count = smaller(z.keys, length - begin), at = begin * z.row();
+    key_block_grad(z, dropout, t, k + at, v + at, lse, pair, begin, count);
+    store_rows(count, z.depth, depth, t.dk, z.scale, dk + at, z.row());
+    store_rows(count, z.depth, depth, t.dv, 1, dv + at, z.row());
+  }
+  store_rows(z.frames, z.depth, depth, t.dq, 1, dq, z.row());
+  for (int64_t i = length; i < z.frames; i++) {
+    memset(dk + i * z.row(), 0, (size_t)z.depth * sizeof(float));
+    memset(dv + i * z.row(), 0, (size_t)z.depth * sizeof(float));
+  }
+}
+
+int attention_grad_run(hk_call* call) {
+  const Sizes z(call, true);
+  const Dropout dropout(call);
+  const float *qkv = f32(call->inputs[0]), *o = f32(call->inputs[2]), *lse = f32(call->inputs[3]), *d_o = f32(call->inputs[4]);
+  const int32_t* lengths = i32(call->inputs[1]);
+  float *dqkv = f32(call->outputs[0]), *scratch = (float*)call->scratch;
+  const int64_t floats = BackwardScratch(z, nullptr).floats;
+#pragma omp parallel for schedule(dynamic) num_threads(use_threads(call))
+  for (int64_t pair = 0; pair < z.batch * z.heads; pair++) {
+    const int64_t b = pair / z.heads, h = pair % z.heads;
+    const int64_t at = b * z.frames * z.row() + h * z.depth, at_out = b * z.frames * z.width + h * z.depth;
+    const BackwardScratch mine(z, scratch + omp_get_thread_num() * floats);
+    head_grad(z, dropout, mine, qkv + at, o + at_out, d_o + at_out, lse + pair * z.frames, clamp_length(lengths[b], z.frames), pair, dqkv + at);
+  }
+  return 0;
+}
+
+hk_cost attention_grad_cost(const hk_call* call) {
+  const Sizes z(call, true);
+  const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
+  return {10 * bt * (double)z.frames * d, 32 * bt * d};
+}
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(attention, {"attention", attention_prepare, attention_run, nullptr, attention_cost},
+            {"attention_grad", attention_grad_prepare, attention_grad_run, nullptr, attention_grad_cost})
