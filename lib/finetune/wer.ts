@@ -79,10 +79,17 @@ export class ErrorTotals {
   readonly words: ErrorCounts = { substitutions: 0, insertions: 0, deletions: 0, reference: 0 };
   readonly characters: ErrorCounts = { substitutions: 0, insertions: 0, deletions: 0, reference: 0 };
 
-  /** Adds one utterance. Words are separated by white space; characters include the spaces between words. */
-  add(reference: string, hypothesis: string): void {
-    accumulate(this.words, alignmentErrors(wordsOf(reference), wordsOf(hypothesis)));
-    accumulate(this.characters, alignmentErrors([...wordsOf(reference).join(' ')], [...wordsOf(hypothesis).join(' ')]));
+  /**
+   * Adds one utterance and returns its own counts. Words are separated by white space; characters include one space between
+   * words.
+   */
+  add(reference: string, hypothesis: string): { words: ErrorCounts; characters: ErrorCounts } {
+    const [spoken, heard] = [wordsOf(reference), wordsOf(hypothesis)];
+    const words = alignmentErrors(spoken, heard);
+    const characters = alignmentErrors([...spoken.join(' ')], [...heard.join(' ')]);
+    accumulate(this.words, words);
+    accumulate(this.characters, characters);
+    return { words, characters };
   }
 
   rates(): ErrorRates {

@@ -1,0 +1,17 @@
+export { CharacterVocabulary, normaliseTranscript } from './characters';
+export { type FinetuneConfig, type FinetuneOptions, resolveFinetuneConfig } from './config';
+export {
+  type FinetuneHooks,
+  type FinetunePoint,
+  type FinetuneProgress,
+  type FinetuneResult,
+  finetune,
+} from './finetune';
+export {
+  type ResetSweepHooks,
+  type ResetSweepOptions,
+  type ResetSweepSummary,
+  resetSweep,
+  type SweepRow,
+} from './reset-sweep';
+export { alignmentErrors, type ErrorCounts, errorRate } from './wer';

@@ -1,0 +1,72 @@
+// The inner loop of the positional convolution and of both its gradients: rows of coefficients slid along rows of samples.
+//
+//   out[r, t] = sum over segments s and q < n of a[s*a_step + r*lda + q] * x[s*x_step + q + t],   r < rows, t < width
+//
+// Time is in the vector lanes, so that a group of 8 channels keeps the multipliers as busy as a group of 64: each step loads three
+// neighbouring vectors of x (unaligned: the next step reads them one sample further) and multiplies them by one broadcast
+// coefficient a row, 24 sums in registers on AVX-512. Reads of x go up to kCorrelatePad samples past q + width.
+#pragma once
+#include "cpu/simd.h"
+
+namespace hk {
+namespace HK_ISA {
+
+// One machine register, so that the sums stay in registers on every instruction set.
+#if defined(__AVX512F__)
+const int kLanes = 16, kTileRows = 8;
+#elif defined(__AVX2__)
+const int kLanes = 8, kTileRows = 4;
+#else
+const int kLanes = 4, kTileRows = 4;
+#endif
+const int kTileVectors = 3;
+const int64_t kCorrelatePad = 16;
+
+typedef float lanes __attribute__((vector_size(kLanes * 4)));
+typedef float lanes_anywhere __attribute__((vector_size(kLanes * 4), aligned(4)));
+
+template <int ROWS, int VECTORS>
+static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
+                                  float* out, int64_t ldo) {
+  lanes sums[ROWS][VECTORS] = {};
+  for (int64_t s = 0; s < segments; s++) {
+    const float *coefficients = a + s * a_step, *samples = x + s * x_step;
+    for (int64_t q = 0; q < n; q++) {
+      lanes window[VECTORS];
+      for (int v = 0; v < VECTORS; v++) window[v] = *(const lanes_anywhere*)(samples + q + v * kLanes);
+      for (int r = 0; r < ROWS; r++) {
+        const float w = coefficients[r * lda + q];
+        for (int v = 0; v < VECTORS; v++) sums[r][v] += window[v] * w;
+      }
+    }
+  }
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECTORS; v++) *(lanes_anywhere*)(out + r * ldo + v * kLanes) = sums[r][v];
+}
+
+template <int ROWS>
+static inline void correlate_rows(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
+                                  int64_t width, float* out, int64_t ldo) {
+  int64_t t = 0;
+  for (; t + 2 * kLanes < width; t += 3 * kLanes) correlate_tile<ROWS, 3>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
+  if (t + kLanes < width) correlate_tile<ROWS, 2>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
+  else if (t < width) correlate_tile<ROWS, 1>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
+}
+
+// `width` outputs of each of `rows` <= kTileRows rows; `out` rows have room for width rounded up to 16.
+static inline void correlate(int64_t rows, const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments,
+                             int64_t n, int64_t width, float* out, int64_t ldo) {
+  while (rows > 0) {
+    const int64_t take = rows >= 8 && kTileRows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+    if (kTileRows >= 8 && take == 8) correlate_rows<kTileRows>(a, lda, a_step, x, x_step, segments, n, width, out, ldo);
+    else if (take == 4) correlate_rows<4>(a, lda, a_step, x, x_step, segments, n, width, out, ldo);
+    else if (take == 2) correlate_rows<2>(a, lda, a_step, x, x_step, segments, n, width, out, ldo);
+    else correlate_rows<1>(a, lda, a_step, x, x_step, segments, n, width, out, ldo);
+    rows -= take;
+    a += take * lda;
+    out += take * ldo;
+  }
+}
+
+}  // namespace HK_ISA
+}  // namespace hk

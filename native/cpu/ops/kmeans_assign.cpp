@@ -1,0 +1,192 @@
+// kmeans_assign: the nearest centroid of each row.
+// inputs  x[..,D]  centroids[K,D]
+// outputs labels i32[..] (the lowest index wins ties), distance[..] (squared Euclidean, to that centroid)
+//
+// arg min_k |x - c_k|^2 = arg min_k |c_k|^2 / 2 - x.c_k: a matrix product whose result is never stored. The centroids are
+// packed once in panels of LANES (k along the lanes, D along the rows), a block of rows of x likewise; the kernel keeps ROWS x
+// LANES dot products in registers while it walks over D, and folds them into each row's best score so far, lane by lane. A
+// block of rows stays in the second-level cache while all panels pass. The distance is then computed from x - c directly:
+// |x|^2 - 2 x.c + |c|^2 would lose digits. Each row's sums run in the same order wherever it stands: a row's label depends on
+// nothing but the row. A row with NaN gets label 0 and distance NaN.
+#include "cpu/op.h"
+#include "cpu/scratch.h"
+#include "cpu/softmax.h"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+const int kWidth = 16, kRows = 14;  // floats in a register; 28 accumulators of 32 registers
+#elif defined(__AVX2__)
+const int kWidth = 8, kRows = 6;    // 12 accumulators of 16 registers
+#else
+const int kWidth = 4, kRows = 6;
+#endif
+const int kVectors = 2, kLanes = kVectors * kWidth;
+const int64_t kBlock = 70 / kRows * kRows;  // rows that one thread takes at a time
+
+typedef float   vf __attribute__((vector_size(kWidth * 4)));
+typedef int32_t vi __attribute__((vector_size(kWidth * 4)));
+typedef float   vfu __attribute__((vector_size(kWidth * 4), aligned(4)));
+
+struct Sizes {
+  int64_t N, D, K, panels, blocks;
+};
+Sizes sizes_of(const hk_call* call) {
+  const hk_tensor &x = call->inputs[0], &c = call->inputs[1];
+  return {rows(x), last(x), c.shape[0], (c.shape[0] + kLanes - 1) / kLanes, (rows(x) + kBlock - 1) / kBlock};
+}
+
+const int64_t kSlots = 64;  // blocks in flight at most
+
+struct Layout {
+  float *panels, *half;  // [panels, D, kLanes], [panels * kLanes] half the squared norms, +inf behind the last
+  float* x;              // [slots, kBlock * D]
+  int64_t slots;
+};
+Layout layout(const Sizes& s, Scratch& scratch) {
+  Layout l;
+  l.panels = scratch.take<float>(s.panels * s.D * kLanes);
+  l.half = scratch.take<float>(s.panels * kLanes);
+  l.slots = s.blocks < kSlots ? s.blocks : kSlots;
+  l.x = scratch.take<float>(l.slots * kBlock * s.D);
+  return l;
+}
+
+int prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "kmeans_assign";
+  if (expect_counts(call, op, 2, 2)) return 1;
+  const hk_tensor &x = call->inputs[0], &c = call->inputs[1];
+  if (x.rank < 2 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "kmeans_assign: x must be f32 [.., D] and not empty");
+  if (c.rank != 2 || elements(c) < 1 || c.shape[0] > INT32_MAX) return fail(call, "kmeans_assign: centroids must be [K, D], K, D >= 1");
+  if (expect(call, op, "centroids", c, HK_F32, {c.shape[0], last(x)}) ||
+      expect(call, op, "labels", call->outputs[0], HK_I32, x.shape, x.rank - 1) ||
+      expect(call, op, "distance", call->outputs[1], HK_F32, x.shape, x.rank - 1))
+    return 1;
+  Scratch scratch(nullptr);
+  layout(sizes_of(call), scratch);
+  *scratch_bytes = scratch.bytes();
+  return 0;
+}
+
+void pack_centroids(const float* c, const Sizes& s, const Layout& l) {
+  parallel_chunks(s.panels, 1, [&](int64_t p, int64_t, int64_t) {
+    float* panel = l.panels + p * s.D * kLanes;
+    const int64_t first = p * kLanes, count = s.K - first < kLanes ? s.K - first : kLanes;
+    for (int64_t d = 0; d < s.D; d++)
+      for (int64_t lane = 0; lane < kLanes; lane++) panel[d * kLanes + lane] = lane < count ? c[(first + lane) * s.D + d] : 0;
+    for (int64_t lane = 0; lane < kLanes; lane++) {
+      const float* row = c + (first + lane) * s.D;
+      l.half[first + lane] = lane < count ? 0.5f * dot(row, row, s.D) : INFINITY;
+    }
+  });
+}
+
+// Groups of kRows rows, each stored [D][kRows]; the rows behind the last are zero.
+void pack_rows(const float* x, int64_t count, int64_t D, float* out) {
+  for (int64_t first = 0; first < count; first += kRows, out += kRows * D)
+    for (int r = 0; r < kRows; r++)
+      for (int64_t d = 0; d < D; d++) out[d * kRows + r] = first + r < count ? x[(first + r) * D + d] : 0;
+}
+
+struct Best {
+  vf score[kRows];
+  vi index[kRows];
+};
+
+void panel_kernel(const float* __restrict x, const float* __restrict panel, const float* half, int64_t D, int32_t first,
+                  Best* best) {
+  vf acc[kRows][kVectors] = {};
+  for (int64_t d = 0; d < D; d++) {
+    vf c[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; j++) c[j] = *(const vfu*)(panel + d * kLanes + j * kWidth);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++) {
+      const vf value = vf{} + x[d * kRows + r];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; j++) acc[r][j] += value * c[j];
+    }
+  }
+  vi lane;
+  for (int i = 0; i < kWidth; i++) lane[i] = i;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; j++) {
+      const vf score = *(const vfu*)(half + j * kWidth) - acc[r][j];
+      const vi better = score < best->score[r];
+      best->score[r] = better ? score : best->score[r];
+      best->index[r] = better ? lane + (first + j * kWidth) : best->index[r];
+    }
+}
+
+int32_t lowest(const vf score, const vi index) {
+  float s[kWidth];
+  int32_t k[kWidth];
+  memcpy(s, &score, sizeof s);
+  memcpy(k, &index, sizeof k);
+  int winner = 0;
+  for (int i = 1; i < kWidth; i++)
+    if (s[i] < s[winner] || (s[i] == s[winner] && k[i] < k[winner])) winner = i;
+  return k[winner];
+}
+
+float squared_distance(const float* a, const float* b, int64_t n) {
+  v16 s = {};
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const v16 d = load(a + i) - load(b + i);
+    s += d * d;
+  }
+  if (i < n) {
+    const v16 d = load_n(a + i, (int)(n - i)) - load_n(b + i, (int)(n - i));
+    s += d * d;
+  }
+  return sum(s);
+}
+
+void assign_block(const hk_call* call, const Sizes& s, const Layout& l, int64_t begin, int64_t end, float* packed) {
+  const float *x = f32(call->inputs[0]), *c = f32(call->inputs[1]);
+  Best best[kBlock / kRows];
+  const int64_t groups = (end - begin + kRows - 1) / kRows;
+  pack_rows(x + begin * s.D, end - begin, s.D, packed);
+  for (int64_t g = 0; g < groups; g++)
+    for (int r = 0; r < kRows; r++) {
+      best[g].score[r] = vf{} + INFINITY;
+      best[g].index[r] = vi{};
+    }
+  for (int64_t p = 0; p < s.panels; p++)
+    for (int64_t g = 0; g < groups; g++)
+      panel_kernel(packed + g * kRows * s.D, l.panels + p * s.D * kLanes, l.half + p * kLanes, s.D, (int32_t)(p * kLanes), best + g);
+  for (int64_t i = begin; i < end; i++) {
+    const Best& b = best[(i - begin) / kRows];
+    const int32_t k = lowest(b.score[(i - begin) % kRows], b.index[(i - begin) % kRows]);
+    i32(call->outputs[0])[i] = k;
+    f32(call->outputs[1])[i] = squared_distance(x + i * s.D, c + k * s.D, s.D);
+  }
+}
+
+int run(hk_call* call) {
+  const Sizes s = sizes_of(call);
+  Scratch scratch(call->scratch);
+  const Layout l = layout(s, scratch);
+  pack_centroids(f32(call->inputs[1]), s, l);
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t slot = 0; slot < l.slots; slot++)
+    for (int64_t b = slot; b < s.blocks; b += l.slots)
+      assign_block(call, s, l, b * kBlock, (b + 1) * kBlock < s.N ? (b + 1) * kBlock : s.N, l.x + slot * kBlock * s.D);
+  return 0;
+}
+
+hk_cost cost(const hk_call* call) {
+  const Sizes s = sizes_of(call);
+  return {2.0 * s.N * s.K * s.D, 4.0 * (s.N * s.D + s.K * s.D + 2 * s.N)};
+}
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(kmeans_assign, {"kmeans_assign", prepare, run, nullptr, cost})

@@ -1,0 +1,227 @@
+// Positional convolution: a long grouped convolution over time that keeps the number of frames, with bias and GELU.
+//
+//   x [B, T, D], w [D, D/G, k], bias [D] -> z[b, t, o] = bias_o + sum_{i, j} w[o, i, j] x[b, t - k/2 + j, group(o) + i],  y = gelu(z)
+//   (x outside [0, T) is 0. An even k would give T + 1 frames: the last one is dropped.)
+//
+// Everything is done on planes: each channel's frames contiguous, with zeros around them. Then forward, data gradient and weight
+// gradient are one operation, rows slid along rows (correlate.h):
+//   z[o, t]     = sum_{i, j} w[o, i, j]        x[i, t + j]      coefficients: the weights as they are stored
+//   dx[i, u]    = sum_{o, j} w[o, i, k-1-j]   dz[o, u + j]      coefficients: the weights flipped in time, [i, o, k]
+//   dw[o, i, j] = sum_{b, t} dz[b, o, t]       x[b, i, t + j]   coefficients: dz itself
+// Work is split over groups, batch rows and blocks of frames; every output is one sum in a fixed order.
+#include "cpu/correlate.h"
+#include "cpu/gelu.h"
+#include "cpu/op.h"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+const int64_t kBlock = 192;  // most frames of one task
+const int64_t kRows = 8;     // channels of one task's tile
+
+struct Sizes {
+  int64_t batch, time, width, groups, channels, kernel;  // channels: of a group
+  int64_t before_x, before_z;                            // zeros before frame 0 of a plane
+  int64_t plane, blocks, block;
+};
+
+int64_t round16(int64_t n) { return (n + 15) / 16 * 16; }
+
+Sizes sizes_of(const hk_call* call) {
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
+  Sizes s;
+  s.batch = x.shape[0];
+  s.time = x.shape[1];
+  s.width = x.shape[2];
+  s.channels = w.shape[1];
+  s.groups = s.width / s.channels;
+  s.kernel = w.shape[2];
+  s.before_x = s.kernel / 2;
+  s.before_z = s.kernel - 1 - s.before_x;
+  s.plane = round16(s.time + 2 * s.kernel) + 3 * kCorrelatePad;
+  s.blocks = (s.time + kBlock - 1) / kBlock;
+  s.block = round16((s.time + s.blocks - 1) / s.blocks);
+  return s;
+}
+
+int check(hk_call* call, const char* op) {
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
+  char text[96];
+  if (x.rank != 3 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "%s: x must be f32[B, T, D], got %s", op, describe(x, text));
+  const double groups = attribute(call, "groups", 1);
+  const int64_t width = x.shape[2];
+  if (!(groups >= 1 && groups <= (double)width && groups == (double)(int64_t)groups) || width % (int64_t)groups)
+    return fail(call, "%s: %lld channels do not divide into %g groups", op, (long long)width, groups);
+  if (w.rank != 3 || w.shape[2] < 1) return fail(call, "%s: the weight must be f32[D, D / groups, k], got %s", op, describe(w, text));
+  return expect(call, op, "the weight", w, HK_F32, {width, width / (int64_t)groups, w.shape[2]});
+}
+
+size_t plane_floats(const Sizes& s) { return (size_t)(s.batch * s.width * s.plane); }
+size_t weight_floats(const Sizes& s) { return (size_t)round16(s.width * s.channels * s.kernel); }
+
+int prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "pos_conv";
+  if (expect_counts(call, op, 3, 2) || check(call, op)) return 1;
+  const hk_tensor &x = call->inputs[0], &z = call->outputs[1];
+  const double gelu = attribute(call, "gelu", 0);
+  if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
+  if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
+  if (expect(call, op, "bias", call->inputs[2], HK_F32, {x.shape[2]}) || expect(call, op, "y", call->outputs[0], HK_F32, x.shape, 3)) return 1;
+  if (present(z) && expect(call, op, "z", z, HK_F32, x.shape, 3)) return 1;
+  *scratch_bytes = plane_floats(sizes_of(call)) * sizeof(float);
+  return 0;
+}
+
+int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "pos_conv_grad";
+  if (expect_counts(call, op, 3, 3) || check(call, op)) return 1;
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], *out = call->outputs;
+  if (expect(call, op, "dz", call->inputs[2], HK_F32, x.shape, 3)) return 1;
+  if (present(out[0]) && expect(call, op, "dx", out[0], HK_F32, x.shape, 3)) return 1;
+  if (expect(call, op, "dw", out[1], HK_F32, w.shape, 3) || expect(call, op, "dbias", out[2], HK_F32, {x.shape[2]})) return 1;
+  const Sizes s = sizes_of(call);
+  *scratch_bytes = (2 * plane_floats(s) + weight_floats(s)) * sizeof(float);
+  return 0;
+}
+
+// x [B, T, D] -> planes [B, D, plane], frame 0 at `before`, zeros elsewhere.
+void to_planes(const Sizes& s, const float* x, int64_t before, float* planes) {
+  const int64_t blocks = (s.width + 15) / 16;
+  parallel_chunks(s.batch * blocks, 1, [&](int64_t task, int64_t, int64_t) {
+    const int64_t b = task / blocks, c0 = task % blocks * 16, n = s.width - c0 < 16 ? s.width - c0 : 16;
+    const float* from = x + b * s.time * s.width + c0;
+    float* to = planes + (b * s.width + c0) * s.plane;
+    for (int64_t c = 0; c < n; c++) {
+      memset(to + c * s.plane, 0, (size_t)before * sizeof(float));
+      memset(to + c * s.plane + before + s.time, 0, (size_t)(s.plane - before - s.time) * sizeof(float));
+    }
+    for (int64_t t0 = 0; t0 < s.time; t0 += 16) {
+      const int64_t frames = s.time - t0 < 16 ? s.time - t0 : 16;
+      for (int64_t c = 0; c < n; c++)
+        for (int64_t t = t0; t < t0 + frames; t++) to[c * s.plane + before + t] = from[t * s.width + c];
+    }
+  });
+}
+
+// tile [rows, kBlock] -> out[t, 0..rows) for `frames` frames, rows of `out` `width` apart.
+void from_tile(const float* tile, int64_t rows, int64_t frames, float* out, int64_t width) {
+  for (int64_t t = 0; t < frames; t++)
+    for (int64_t r = 0; r < rows; r++) out[t * width + r] = tile[r * kBlock + t];
+}
+
+// For every tile of channels and frames of every row: sums over a group's planes of coefficients [D, channels, k] -> finish(channel,
+// rows, first, frames, b, tile). Neighbouring tasks share a group, so its coefficients stay in the cache.
+template <class Finish>
+void convolve(const Sizes& s, const float* coefficients, const float* planes, const Finish& finish) {
+  const int64_t per_group = s.batch * s.blocks, reach = s.channels * s.kernel;
+  parallel_chunks(s.groups * per_group, 1, [&](int64_t task, int64_t, int64_t) {
+    const int64_t g = task / per_group, b = task % per_group / s.blocks, t = task % s.blocks * s.block;
+    const int64_t frames = s.time - t < s.block ? s.time - t : s.block;
+    if (frames <= 0) return;
+    float tile[kRows * kBlock];
+    for (int64_t r = 0; r < s.channels; r += kRows) {
+      const int64_t rows = s.channels - r < kRows ? s.channels - r : kRows, channel = g * s.channels + r;
+      correlate(rows, coefficients + channel * reach, reach, s.kernel, planes + (b * s.width + g * s.channels) * s.plane + t, s.plane,
+                s.channels, s.kernel, frames, tile, kBlock);
+      finish(channel, rows, t, frames, b, tile);
+    }
+  });
+}
+
+int run(hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const bool with_gelu = attribute(call, "gelu", 0) == 1;
+  float *planes = (float*)call->scratch, *y = f32(call->outputs[0]), *z = f32(call->outputs[1]);
+  if (!present(call->outputs[1])) z = nullptr;
+  const float* bias = f32(call->inputs[2]);
+  to_planes(s, f32(call->inputs[0]), s.before_x, planes);
+  convolve(s, f32(call->inputs[1]), planes, [&](int64_t channel, int64_t rows, int64_t t, int64_t frames, int64_t b, float* tile) {
+    const int64_t at = (b * s.time + t) * s.width + channel;
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t i = 0; i < frames; i += 16) store(tile + r * kBlock + i, load(tile + r * kBlock + i) + bias[channel + r]);
+    if (z) from_tile(tile, rows, frames, z + at, s.width);
+    if (with_gelu)
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < frames; i += 16) store(tile + r * kBlock + i, gelu(load(tile + r * kBlock + i)));
+    from_tile(tile, rows, frames, y + at, s.width);
+  });
+  return 0;
+}
+
+// [D, channels, k] -> inputs and outputs of each group exchanged, taps in reverse.
+void flip(const Sizes& s, const float* w, float* flipped) {
+  parallel_chunks(s.width, 16, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; c++) {
+      const int64_t group = c / s.channels * s.channels;
+      for (int64_t o = 0; o < s.channels; o++) {
+        const float* from = w + ((group + o) * s.channels + c - group) * s.kernel;
+        float* to = flipped + (c * s.channels + o) * s.kernel;
+        for (int64_t j = 0; j < s.kernel; j++) to[j] = from[s.kernel - 1 - j];
+      }
+    }
+  });
+}
+
+void weight_gradient(const Sizes& s, const float* x, const float* dz, float* dw) {
+  const int64_t tiles = (s.channels + kRows - 1) / kRows, step = s.width * s.plane;
+  parallel_chunks(s.groups * tiles, 1, [&](int64_t task, int64_t, int64_t) {
+    const int64_t first = task / tiles * s.channels, r = task % tiles * kRows;
+    const int64_t rows = s.channels - r < kRows ? s.channels - r : kRows;
+    float tile[kRows * kBlock];
+    for (int64_t i = 0; i < s.channels; i++)
+      for (int64_t j = 0; j < s.kernel; j += kBlock) {
+        const int64_t taps = s.kernel - j < kBlock ? s.kernel - j : kBlock;
+        correlate(rows, dz + (first + r) * s.plane + s.before_z, s.plane, step, x + (first + i) * s.plane + j, step, s.batch, s.time, taps, tile,
+                  kBlock);
+        for (int64_t o = 0; o < rows; o++) {
+          float* to = dw + ((first + r + o) * s.channels + i) * s.kernel + j;
+          for (int64_t e = 0; e < taps; e++) to[e] += tile[o * kBlock + e];
+        }
+      }
+  });
+}
+
+void bias_gradient(const Sizes& s, const float* dz, float* dbias) {
+  parallel_chunks(s.width, 16, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; c++) {
+      v16 total = {};
+      for (int64_t b = 0; b < s.batch; b++)
+        for (int64_t t = 0; t < s.plane; t += 16) total += load(dz + (b * s.width + c) * s.plane + t);
+      dbias[c] += sum(total);
+    }
+  });
+}
+
+int run_grad(hk_call* call) {
+  const Sizes s = sizes_of(call);
+  float *x = (float*)call->scratch, *dz = x + plane_floats(s), *flipped = dz + plane_floats(s), *dx = f32(call->outputs[0]);
+  to_planes(s, f32(call->inputs[0]), s.before_x, x);
+  to_planes(s, f32(call->inputs[2]), s.before_z, dz);
+  if (present(call->outputs[0])) {
+    flip(s, f32(call->inputs[1]), flipped);
+    convolve(s, flipped, dz, [&](int64_t channel, int64_t rows, int64_t t, int64_t frames, int64_t b, float* tile) {
+      from_tile(tile, rows, frames, dx + (b * s.time + t) * s.width + channel, s.width);
+    });
+  }
+  weight_gradient(s, x, dz, f32(call->outputs[1]));
+  bias_gradient(s, dz, f32(call->outputs[2]));
+  return 0;
+}
+
+hk_cost cost(const hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel;
+  return {2.0 * n * reach, 4.0 * (n * (present(call->outputs[1]) ? 3 : 2) + s.width * reach)};
+}
+hk_cost cost_grad(const hk_call* call) {
+  const Sizes s = sizes_of(call);
+  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel, times = present(call->outputs[0]) ? 2 : 1;
+  return {2.0 * times * n * reach, 4.0 * (n * (1 + times) + 2 * s.width * reach)};
+}
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(pos_conv, {"pos_conv", prepare, run, nullptr, cost}, {"pos_conv_grad", prepare_grad, run_grad, nullptr, cost_grad})
