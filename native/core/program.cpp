@@ -166,7 +166,7 @@ void Program::plan() {
 
 void Program::bind() {
   store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch, "the program");
-  if (bound_ == store_->arena.data()) return;
+  if (bound_ && bound_ == store_->arena.data()) return;  // a program with neither temporaries nor scratch has no arena
   char* arena = (char*)store_->arena.data();
   const auto address = [&](int id) -> void* {
     const ValueSpec& v = values_[id];
