@@ -11,13 +11,13 @@
 namespace hk {
 namespace HK_ISA {
 
-// One machine register, so that the sums stay in registers on every instruction set.
+// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
 #if defined(__AVX512F__)
-const int kLanes = 16, kTileRows = 8;
+const int kTileRows = 8;
 #elif defined(__AVX2__)
-const int kLanes = 8, kTileRows = 4;
+const int kTileRows = 4;
 #else
-const int kLanes = 4, kTileRows = 4;
+const int kTileRows = 4;
 #endif
 const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
