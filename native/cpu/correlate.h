@@ -11,7 +11,7 @@
 namespace hk {
 namespace HK_ISA {
 
-// One machine register, so that the sums stay in registers on every instruction set.
+// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
 #if defined(__AVX512F__)
 const int kTileRows = 8;
 #elif defined(__AVX2__)
