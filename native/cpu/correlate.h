@@ -22,8 +22,8 @@ const int kTileRows = 4;
 const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
 
-typedef float lanes __attribute__((vector_size(kLanes * 4)));
-typedef float lanes_anywhere __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef vk lanes;
+typedef vku lanes_anywhere;
 
 template <int ROWS, int VECTORS>
 static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
