@@ -11,19 +11,19 @@
 namespace hk {
 namespace HK_ISA {
 
-// One machine register, so that the sums stay in registers on every instruction set.
+// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
 #if defined(__AVX512F__)
-const int kLanes = 16, kTileRows = 8;
+const int kTileRows = 8;
 #elif defined(__AVX2__)
-const int kLanes = 8, kTileRows = 4;
+const int kTileRows = 4;
 #else
-const int kLanes = 4, kTileRows = 4;
+const int kTileRows = 4;
 #endif
 const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
 
-typedef float lanes __attribute__((vector_size(kLanes * 4)));
-typedef float lanes_anywhere __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef vk lanes;
+typedef vku lanes_anywhere;
 
 template <int ROWS, int VECTORS>
 static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,

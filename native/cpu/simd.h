@@ -17,15 +17,15 @@ typedef int32_t  i16u __attribute__((vector_size(64), aligned(4)));
 
 // One register of the machine: for loops where GCC must not split or spill (it lowers some operations of wider vectors to scalars).
 #if defined(__AVX512F__)
-enum { kLanes = 16 };
+enum { kRegisterFloats = 16 };
 #elif defined(__AVX2__)
-enum { kLanes = 8 };
+enum { kRegisterFloats = 8 };
 #else
-enum { kLanes = 4 };
+enum { kRegisterFloats = 4 };
 #endif
-typedef float   vk __attribute__((vector_size(kLanes * 4)));
-typedef int32_t ik __attribute__((vector_size(kLanes * 4)));
-typedef float   vku __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef float   vk __attribute__((vector_size(kRegisterFloats * 4)));
+typedef int32_t ik __attribute__((vector_size(kRegisterFloats * 4)));
+typedef float   vku __attribute__((vector_size(kRegisterFloats * 4), aligned(4)));
 
 static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
@@ -40,8 +40,15 @@ static inline void store_n(float* p, v16 v, int n) {
   store(t, v);
   memcpy(p, t, (size_t)n * sizeof(float));
 }
+// The greater / the smaller of each pair, and b where one of the two is NaN.
+#if defined(__AVX512F__)  // one instruction, where GCC makes a comparison and a blend of a > b ? a : b
+static inline v16 max(v16 a, v16 b) { return __builtin_ia32_maxps512_mask(a, b, a, (unsigned short)-1, 4); }
+static inline v16 min(v16 a, v16 b) { return __builtin_ia32_minps512_mask(a, b, a, (unsigned short)-1, 4); }
+#else
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
 static inline v16 min(v16 a, v16 b) { return a < b ? a : b; }
+#endif
+static inline v16 abs(v16 x) { return (v16)((i16)x & 0x7fffffff); }
 
 typedef float v8_half __attribute__((vector_size(32)));
 typedef float v4_half __attribute__((vector_size(16)));
@@ -84,9 +91,9 @@ static inline v16 exp(v16 x) {
 #if defined(__AVX512F__)
   return exp_register(x);
 #else
-  vk part[16 / kLanes];
+  vk part[16 / kRegisterFloats];
   memcpy(part, &x, sizeof x);
-  for (int i = 0; i < 16 / kLanes; i++) part[i] = exp_register(part[i]);
+  for (int i = 0; i < 16 / kRegisterFloats; i++) part[i] = exp_register(part[i]);
   memcpy(&x, part, sizeof x);
   return x;
 #endif

@@ -35,16 +35,20 @@ static inline int64_t wave_block(int64_t channels) {
   return frames < 16 ? 16 : frames > 256 ? 256 : frames;
 }
 
+// Frames that go through the loops side by side: their chains of multiply-adds are independent, one alone would wait for itself.
+const int kWaveFrames = 4;
+
 template <int K>
 struct WaveTaps {  // the weights of sixteen channels
   v16 w[K];
   WaveTaps(const float* weights, int64_t lanes, int64_t) {
     for (int j = 0; j < K; j++) w[j] = load(weights + j * lanes);
   }
-  v16 operator()(const float* window, v16 start) const {
-    v16 z = start;
-    for (int j = 0; j < K; j++) z += w[j] * window[j];
-    return z;
+  template <int FRAMES>
+  void operator()(const float* window, int64_t stride, v16 start, v16 (&z)[FRAMES]) const {
+    for (int f = 0; f < FRAMES; f++) z[f] = start;
+    for (int j = 0; j < K; j++)
+      for (int f = 0; f < FRAMES; f++) z[f] += w[j] * window[f * stride + j];
   }
 };
 template <>
@@ -52,12 +56,22 @@ struct WaveTaps<0> {
   const float* w;
   int64_t lanes, k;
   WaveTaps(const float* weights, int64_t lanes_, int64_t k_) : w(weights), lanes(lanes_), k(k_) {}
-  v16 operator()(const float* window, v16 start) const {
-    v16 z = start;
-    for (int64_t j = 0; j < k; j++) z += load(w + j * lanes) * window[j];
-    return z;
+  template <int FRAMES>
+  void operator()(const float* window, int64_t stride, v16 start, v16 (&z)[FRAMES]) const {
+    for (int f = 0; f < FRAMES; f++) z[f] = start;
+    for (int64_t j = 0; j < k; j++)
+      for (int f = 0; f < FRAMES; f++) z[f] += load(w + j * lanes) * window[f * stride + j];
   }
 };
+
+// step(t, width) over [begin, end): whole groups of kWaveFrames frames, then single ones; `width` is a constant of its type.
+template <int N> struct Width { static const int value = N; };
+template <class Step>
+static inline void wave_frames(int64_t begin, int64_t end, const Step& step) {
+  int64_t t = begin;
+  for (; t + kWaveFrames <= end; t += kWaveFrames) step(t, Width<kWaveFrames>());
+  for (; t < end; t++) step(t, Width<1>());
+}
 
 // visit(t, c, z) for every frame t in [begin, end) and every sixteen channels from c: z = bias + weights . window(t).
 template <int K, class Visit>
@@ -69,7 +83,11 @@ static inline void wave_conv(const float* wave, int64_t stride, int64_t begin, i
     for (int64_t c = 0; c < lanes; c += 16) {
       const WaveTaps<K> taps(weights + c, lanes, k);
       const v16 b = load(bias + c);
-      for (int64_t t = t0; t < t1; t++) visit(t, c, taps(wave + t * stride, b));
+      wave_frames(t0, t1, [&](int64_t t, auto width) {
+        v16 z[width.value];
+        taps(wave + t * stride, stride, b, z);
+        for (int f = 0; f < width.value; f++) visit(t + f, c, z[f]);
+      });
     }
   }
 }
@@ -86,24 +104,19 @@ static inline void wave_conv_grad(const float* wave, int64_t stride, int64_t beg
       const WaveTaps<K> taps(weights + c, lanes, k);
       const v16 b = load(bias + c);
       v16 total = load(sums + k * lanes + c);
-      if (K > 0) {
-        v16 a[K > 0 ? K : 1];
-        for (int j = 0; j < K; j++) a[j] = load(sums + j * lanes + c);
-        for (int64_t t = t0; t < t1; t++) {
-          const float* window = wave + t * stride;
-          const v16 g = gradient(t, c, taps(window, b));
-          total += g;
-          for (int j = 0; j < K; j++) a[j] += g * window[j];
-        }
-        for (int j = 0; j < K; j++) store(sums + j * lanes + c, a[j]);
-      } else {
-        for (int64_t t = t0; t < t1; t++) {
-          const float* window = wave + t * stride;
-          const v16 g = gradient(t, c, taps(window, b));
-          total += g;
-          for (int64_t j = 0; j < k; j++) store(sums + j * lanes + c, load(sums + j * lanes + c) + g * window[j]);
-        }
-      }
+      v16 a[K > 0 ? K : 1];
+      for (int j = 0; j < K; j++) a[j] = load(sums + j * lanes + c);
+      wave_frames(t0, t1, [&](int64_t t, auto width) {
+        const float* window = wave + t * stride;
+        v16 g[width.value];
+        taps(window, stride, b, g);
+        for (int f = 0; f < width.value; f++) total += g[f] = gradient(t + f, c, g[f]);
+        for (int j = 0; j < K; j++)
+          for (int f = 0; f < width.value; f++) a[j] += g[f] * window[f * stride + j];
+        for (int64_t j = 0; K == 0 && j < k; j++)
+          for (int f = 0; f < width.value; f++) store(sums + j * lanes + c, load(sums + j * lanes + c) + g[f] * window[f * stride + j]);
+      });
+      for (int j = 0; j < K; j++) store(sums + j * lanes + c, a[j]);
       store(sums + k * lanes + c, total);
     }
   }
