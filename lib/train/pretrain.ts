@@ -152,7 +152,7 @@ function logTraining(session: Session, labels: IterationLabels, entry: Iteration
   state.window = emptyWindow();
   session.log.write(metrics);
   const left = session.config.schedule.reduce((sum, { updates }) => sum + updates, 0) - state.totalUpdates;
-  const etaSeconds = (left * session.config.updateSeconds) / speed;
+  const etaSeconds = (left * state.audioSeconds) / state.totalUpdates / speed;
   session.onProgress({ kind: 'update', metrics, updates: entry.updates, etaSeconds });
   return metrics;
 }
