@@ -11,14 +11,8 @@
 namespace hk {
 namespace HK_ISA {
 
-// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
-#if defined(__AVX512F__)
-const int kTileRows = 8;
-#elif defined(__AVX2__)
-const int kTileRows = 4;
-#else
-const int kTileRows = 4;
-#endif
+// One machine register, so that the sums stay in registers on every instruction set.
+const int kLanes = kRegisterFloats, kTileRows = kLanes == 16 ? 8 : 4;
 const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
 
