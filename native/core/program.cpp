@@ -165,8 +165,8 @@ void Program::plan() {
 }
 
 void Program::bind() {
-  store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch, "the program");
-  if (bound_ && bound_ == store_->arena.data()) return;  // a program with neither temporaries nor scratch has no arena
+  store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch + kAlign, "the program");
+  if (bound_ == store_->arena.data()) return;
   char* arena = (char*)store_->arena.data();
   const auto address = [&](int id) -> void* {
     const ValueSpec& v = values_[id];
