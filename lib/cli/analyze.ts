@@ -32,7 +32,13 @@ async function analyze(folder: string, { json, ...options }: Options, signal: Ab
     ...number('seed', 0),
     signal,
     onProgress: ({ checkpoint, done, of, layer }) =>
-      progress.show({ label: 'analysis', done, total: of, unit: 'checkpoints', values: [checkpoint, layer === undefined ? '' : `layer ${layer}`] }),
+      progress.show({
+        label: 'analysis',
+        done,
+        total: of,
+        unit: 'checkpoints',
+        values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
+      }),
   });
   progress.close();
   if (json) return printJson(analyses);
@@ -44,9 +50,13 @@ async function analyze(folder: string, { json, ...options }: Options, signal: Ab
       ['layer', 'PNMI', 'phone purity', 'cluster purity', 'CKA layer 0', 'CKA log-mel', 'probe'],
       ...last.layers.map((row) => [
         `${row.layer}`,
-        ...[row.pnmi, row.phonePurity, row.clusterPurity, row.ckaLayer0, row.ckaLogMel, row.phoneProbeAccuracy].map(number3),
+        ...[row.pnmi, row.phonePurity, row.clusterPurity, row.ckaLayer0, row.ckaLogMel, row.phoneProbeAccuracy].map(
+          number3,
+        ),
       ]),
     ]),
   );
-  print(`${last.checkpoint}; MFCC labels: PNMI ${number3(last.mfcc?.pnmi)}; chance ${number3(last.chance?.pnmi)}; autoencoder index ${number3(last.autoencoderIndex)}`);
+  print(
+    `${last.checkpoint}; MFCC labels: PNMI ${number3(last.mfcc?.pnmi)}; chance ${number3(last.chance?.pnmi)}; autoencoder index ${number3(last.autoencoderIndex)}`,
+  );
 }

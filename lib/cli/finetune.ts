@@ -23,7 +23,11 @@ interface Options extends SharedOptions {
 }
 
 export function register(program: Command): void {
-  shared(program.command('finetune').description('fine-tune for transcription (CTC), with the top layers as they are, begun anew or taken off'))
+  shared(
+    program
+      .command('finetune')
+      .description('fine-tune for transcription (CTC), with the top layers as they are, begun anew or taken off'),
+  )
     .option('--reset-top <k>', 'blocks, counted from the top, that begin anew', '0')
     .option('--drop-top <k>', 'blocks, counted from the top, that are taken off', '0')
     .option('--random', 'the control: the whole network begins anew')
@@ -74,7 +78,13 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
       out: options.out,
       signal,
       onProgress: ({ variant, update, updates, point }) =>
-        progress.show({ label: variant, done: update, total: updates, unit: 'updates', values: point ? errorRates(point) : [] }),
+        progress.show({
+          label: variant,
+          done: update,
+          total: updates,
+          unit: 'updates',
+          values: point ? errorRates(point) : [],
+        }),
     },
   );
   progress.close();

@@ -31,7 +31,9 @@ export function register(program: Command): void {
 async function start(file: string | undefined, options: Options, signal: AbortSignal): Promise<void> {
   const train = require('../train') as typeof import('../train');
   const flags = (['corpus', 'model', 'out', 'seed', 'threads'] as const).flatMap((key) =>
-    options[key] === undefined ? [] : [`${key}=${/^\d+$/.test(options[key]) ? options[key] : JSON.stringify(options[key])}`],
+    options[key] === undefined
+      ? []
+      : [`${key}=${/^\d+$/.test(options[key]) ? options[key] : JSON.stringify(options[key])}`],
   );
   const sets = [...flags, ...options.set];
   const config = file ? train.loadConfig(file, sets) : train.resolveConfig(sets.reduce<unknown>(train.applySet, {}));
@@ -56,7 +58,9 @@ export function showPretraining(progress: Progress, event: Event): void {
     case 'run': {
       const { folder, trainUtterances, trainSeconds, validUtterances, validSeconds, skipped, resumedFrom } = event;
       const set = `${trainUtterances} utterances (${minutes(trainSeconds)}) to train on, ${validUtterances} (${minutes(validSeconds)}) to validate on`;
-      say(`${folder}: ${set}${skipped ? `, ${skipped} files skipped (skipped.jsonl)` : ''}${resumedFrom ? `; goes on from ${resumedFrom.name}` : ''}`);
+      say(
+        `${folder}: ${set}${skipped ? `, ${skipped} files skipped (skipped.jsonl)` : ''}${resumedFrom ? `; goes on from ${resumedFrom.name}` : ''}`,
+      );
       break;
     }
     case 'labels': {
@@ -65,7 +69,9 @@ export function showPretraining(progress: Progress, event: Event): void {
       break;
     }
     case 'labelled':
-      say(`iteration ${event.iteration}: ${event.activeClusters} of ${event.clusters} clusters in use, unigram entropy ${event.unigramBits.toFixed(2)} bits`);
+      say(
+        `iteration ${event.iteration}: ${event.activeClusters} of ${event.clusters} clusters in use, unigram entropy ${event.unigramBits.toFixed(2)} bits`,
+      );
       break;
     case 'update': {
       const { metrics } = event;

@@ -12,7 +12,13 @@ interface Options extends SharedOptions {
 }
 
 export function register(program: Command): void {
-  shared(program.command('reset-sweep').description('fine-tune with the top k layers reset, for each k and several seeds, and from random initialisation'))
+  shared(
+    program
+      .command('reset-sweep')
+      .description(
+        'fine-tune with the top k layers reset, for each k and several seeds, and from random initialisation',
+      ),
+  )
     .option('--k <list>', 'numbers of blocks, for example 0,1,2 (default: 0 to all)')
     .option('--seeds <n>', 'how many seeds, or a list of them', '3')
     .option('--mode <mode>', 'reset: the top k blocks begin anew; drop: they are taken off', 'reset')
@@ -50,14 +56,24 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
   );
   progress.close();
   if (options.json) return printJson(summary);
-  const rate = (value?: { mean: number; sd: number }) => (value ? `${(100 * value.mean).toFixed(1)} ± ${(100 * value.sd).toFixed(1)}` : '');
+  const rate = (value?: { mean: number; sd: number }) =>
+    value ? `${(100 * value.mean).toFixed(1)} ± ${(100 * value.sd).toFixed(1)}` : '';
   print(
     columns([
       ['', 'dev WER %', 'dev CER %', 'test WER %', 'test CER %', 'test WER against k = 0 (95 %)'],
       ...summary.rows.map((row) => {
         const interval = row.difference?.testWer ?? row.difference?.wer;
-        const difference = interval ? [interval.estimate, interval.low, interval.high].map((value) => (100 * value).toFixed(1)) : [];
-        return [row.name, rate(row.wer), rate(row.cer), rate(row.testWer), rate(row.testCer), difference.length ? `${difference[0]} [${difference[1]}, ${difference[2]}]` : ''];
+        const difference = interval
+          ? [interval.estimate, interval.low, interval.high].map((value) => (100 * value).toFixed(1))
+          : [];
+        return [
+          row.name,
+          rate(row.wer),
+          rate(row.cer),
+          rate(row.testWer),
+          rate(row.testCer),
+          difference.length ? `${difference[0]} [${difference[1]}, ${difference[2]}]` : '',
+        ];
       }),
     ]),
   );
