@@ -11,19 +11,13 @@
 namespace hk {
 namespace HK_ISA {
 
-// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
-#if defined(__AVX512F__)
-const int kTileRows = 8;
-#elif defined(__AVX2__)
-const int kTileRows = 4;
-#else
-const int kTileRows = 4;
-#endif
+// One machine register, so that the sums stay in registers on every instruction set.
+const int kTileRows = kLanes == 16 ? 8 : 4;
 const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
 
-typedef vk lanes;
-typedef vku lanes_anywhere;
+typedef float lanes __attribute__((vector_size(kLanes * 4)));
+typedef float lanes_anywhere __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 template <int ROWS, int VECTORS>
 static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
