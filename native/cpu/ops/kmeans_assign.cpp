@@ -16,8 +16,8 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int kRows = kLanes == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
-const int kVectors = 2, kWide = kVectors * kLanes;
+const int kRows = kRegisterFloats == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
+const int kVectors = 2, kWide = kVectors * kRegisterFloats;
 const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
 
 struct Sizes {
@@ -95,7 +95,7 @@ void panel_kernel(const float* __restrict x, const float* __restrict panel, cons
   for (int64_t d = 0; d < D; d++) {
     vk c[kVectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kLanes);
+    for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kRegisterFloats);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
       const vk value = vk{} + x[d * kRows + r];
@@ -104,25 +104,25 @@ void panel_kernel(const float* __restrict x, const float* __restrict panel, cons
     }
   }
   ik lane;
-  for (int i = 0; i < kLanes; i++) lane[i] = i;
+  for (int i = 0; i < kRegisterFloats; i++) lane[i] = i;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; j++) {
-      const vk score = *(const vku*)(half + j * kLanes) - acc[r][j];
+      const vk score = *(const vku*)(half + j * kRegisterFloats) - acc[r][j];
       const ik better = score < best->score[r];
       best->score[r] = better ? score : best->score[r];
-      best->index[r] = better ? lane + (first + j * kLanes) : best->index[r];
+      best->index[r] = better ? lane + (first + j * kRegisterFloats) : best->index[r];
     }
 }
 
 int32_t lowest(const vk score, const ik index) {
-  float s[kLanes];
-  int32_t k[kLanes];
+  float s[kRegisterFloats];
+  int32_t k[kRegisterFloats];
   memcpy(s, &score, sizeof s);
   memcpy(k, &index, sizeof k);
   int winner = 0;
-  for (int i = 1; i < kLanes; i++)
+  for (int i = 1; i < kRegisterFloats; i++)
     if (s[i] < s[winner] || (s[i] == s[winner] && k[i] < k[winner])) winner = i;
   return k[winner];
 }
