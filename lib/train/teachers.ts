@@ -29,8 +29,14 @@ export interface Teacher extends AsyncDisposable {
   labels(utterances: readonly Utterance[], codebook: Codebook): AsyncGenerator<[id: string, labels: Int32Array]>;
 }
 
+/** What a layer teacher needs of the run it works for. */
+export type TeacherHost = Pick<Session, 'device' | 'speech' | 'refuseWhenAborted'> & {
+  config: Pick<Session['config'], 'batchSeconds'>;
+  model: Pick<Session['model'], 'frontEnd'>;
+};
+
 /** 39 Kaldi MFCCs at 100 Hz. Audio that cannot be decoded turns up here: it is added to the corpus's skipped files. */
-export function mfccTeacher({ corpus }: Session): Teacher {
+export function mfccTeacher({ corpus }: Pick<Session, 'corpus'>): Teacher {
   const read = async (utterance: Utterance): Promise<Features | undefined> => {
     try {
       return { utterance, rows: (await mfcc(await loadWaveform(utterance))).data };
@@ -63,7 +69,7 @@ export function mfccTeacher({ corpus }: Session): Teacher {
 const maxPieceFrames = 3000;
 
 /** Hidden states of a model in eval mode, nothing masked: layer 0 is the transformer's input, layer l the output of block l. */
-export async function layerTeacher(session: Session, folder: string, layer: number): Promise<Teacher> {
+export async function layerTeacher(session: TeacherHost, folder: string, layer: number): Promise<Teacher> {
   const model = await HubertModel.load(folder, { device: session.device });
   const dim = model.config.hiddenSize;
   const { batchSeconds } = session.config;
