@@ -16,7 +16,6 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int kLanes = kRegisterFloats;
 const int kRows = kLanes == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
 const int kVectors = 2, kWide = kVectors * kLanes;
 const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
