@@ -8,6 +8,7 @@ import { Graph, type Initialiser } from '../nn/graph';
 import { crossEntropy, linear } from '../nn/ops';
 import type { Program } from '../nn/program';
 import { ParameterStore } from '../nn/store';
+import { refuseWhenAborted } from './interrupt';
 
 /** Frames with labels. */
 export interface LabelledFrames {
@@ -55,7 +56,7 @@ export async function phoneProbe(train: LabelledFrames, test: LabelledFrames, o:
   const batch = new Batch(dimensions, scaling);
   let correct = 0;
   for (let epoch = 0, step = 1; epoch < epochs; epoch++) {
-    o.signal?.throwIfAborted();
+    refuseWhenAborted(o.signal, 'The phone probe');
     new Philox(seed, epoch).shuffle(rows);
     correct = 0;
     for (let start = 0; start < rows.length; start += batchRows, step++) {

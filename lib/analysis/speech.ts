@@ -1,9 +1,10 @@
 /** Batches of whole utterances as a model's front end takes them, decoded once and kept in memory. */
-import { melFrontEnd, melFrontEndColumns } from '../data/audio';
+import { melFrontEnd } from '../data/audio';
 import { loadWaveform } from '../data/corpus';
-import { frameCount, frameSamples, frameStride, type Utterance } from '../data/types';
+import { frameCount, frameSamples, frameStride, sampleRate, type Utterance } from '../data/types';
 import type { HubertConfig } from '../nn/config';
 import type { SpeechInput } from '../nn/steps';
+import { speechBatch } from '../train/speech';
 
 /** Rows of one padded length. */
 export interface SpeechShape {
@@ -36,24 +37,10 @@ export class SpeechSource {
     return speech;
   }
 
-  /**
-   * The speech of a batch, padded with zeros; rows beyond the utterances are silent and have length 1 (no frame of theirs is
-   * looked at). A header that promised a little more or less than was decoded shifts the length by a frame, never an error.
-   */
-  async batch(utterances: readonly Utterance[], shape: SpeechShape): Promise<SpeechInput & { seconds: number }> {
-    const mel = this.config.frontEnd === 'mel';
-    const row = mel ? shape.frames * melFrontEndColumns : shape.samples;
-    const data = new Float32Array(shape.batch * row);
-    const frameLengths = new Int32Array(shape.batch).fill(1);
-    const loaded = await Promise.all(utterances.map((utterance) => this.load(utterance)));
-    let frames = 0;
-    loaded.forEach((speech, i) => {
-      data.set(speech.subarray(0, row), i * row);
-      const own = mel ? speech.length / melFrontEndColumns : frameCount(speech.length);
-      frameLengths[i] = Math.min(own, shape.frames);
-      frames += frameLengths[i];
-    });
-    return { [mel ? 'mel' : 'waveform']: data, frameLengths, seconds: frames / 50 };
+  /** Whole utterances, each padded to the length of `shape` (see {@link speechBatch}). */
+  batch(utterances: readonly Utterance[], shape: SpeechShape): Promise<SpeechInput> {
+    const pieces = utterances.map((utterance) => ({ utterance, start: 0, frames: frameCount(utterance.samples) }));
+    return speechBatch(this, this.config.frontEnd, pieces, shape);
   }
 
   private normalised(waveform: Float32Array): Float32Array {
@@ -92,7 +79,7 @@ export function lengthBuckets<T extends Timed>(items: readonly T[], batchSeconds
     const members = sorted.slice(i === 0 ? 0 : cuts[i - 1], end);
     const frames = members[members.length - 1].frames;
     const samples = frames * frameStride + (frameSamples - frameStride);
-    const fitting = Math.max(1, Math.floor((batchSeconds * 16000) / samples));
+    const fitting = Math.max(1, Math.floor((batchSeconds * sampleRate) / samples));
     return { batch: Math.min(fitting, members.length), samples, frames, members };
   });
 }

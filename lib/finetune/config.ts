@@ -69,6 +69,8 @@ const schema = z.strictObject({
   /** Of the head, the reset blocks, the order of the data, masks and dropout. Default 1. */
   seed: count,
   device: z.string().min(1),
+  /** CPU threads; 0: all cores. Default: the run's. */
+  threads: count,
 });
 
 export type FinetuneConfig = z.infer<typeof schema>;
@@ -148,6 +150,7 @@ export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize)
     tau: 0.5,
     seed: 1,
     device: 'auto',
+    threads: 0,
     ...recipe,
   };
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));

@@ -1,4 +1,5 @@
 /** Greedy decoding of a set of utterances, and its error rates. */
+import { refuseWhenAborted } from '../analysis/interrupt';
 import { type Bucket, batchesOf, lengthBuckets, type SpeechSource } from '../analysis/speech';
 import type { UtteranceErrors } from '../analysis/statistics';
 import type { HubertModel } from '../nn/model';
@@ -46,7 +47,7 @@ export async function evaluate(
   let blanks = 0;
   let frames = 0;
   for (const { bucket, members } of batchesOf(buckets)) {
-    signal?.throwIfAborted();
+    refuseWhenAborted(signal, 'Decoding');
     const input = await speech.batch(
       members.map((example) => example.utterance),
       bucket,

@@ -27,6 +27,8 @@ export interface ExampleReport {
   emptyTranscript: number;
   /** Utterances whose targets need more frames than the audio has: CTC has no path for them. */
   targetsLongerThanAudio: number;
+  /** Files that could not be decoded; they are left out. */
+  unreadable: { path: string; reason: string }[];
   /** Target symbols for each frame of audio: above about 0.5 the transcripts probably belong to other audio. */
   symbolsPerFrame: number;
 }
@@ -83,6 +85,7 @@ export function prepareExamples(
       seconds: total((e) => e.utterance.samples) / sampleRate,
       alphabetCoverage,
       missingCharacters: missingCharacters.slice(0, 20),
+      unreadable: [],
       symbolsPerFrame: total((e) => e.targets.length) / total((e) => e.frames),
     },
   };

@@ -7,10 +7,13 @@
  * (a line for each utterance), result.json (written last: the variant is finished when it exists).
  */
 import * as fs from 'node:fs';
+import * as os from 'node:os';
 import * as path from 'node:path';
 import * as yaml from 'yaml';
 import { CrossMoments, ckaFromMoments } from '../analysis/cka';
 import { type Bucket, batchesOf, lengthBuckets, SpeechSource } from '../analysis/speech';
+import { toHubertkitError, wrappedAsync } from '../binding';
+import { audioReason } from '../data/audio';
 import { openCorpus } from '../data/corpus';
 import { Philox } from '../data/philox';
 import { sampleRate } from '../data/types';
@@ -19,9 +22,11 @@ import { readJson, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLin
 import type { HubertConfig } from '../nn/config';
 import type { HubertModel } from '../nn/model';
 import type { CtcInput } from '../nn/steps';
+import { ahead } from '../train/ahead';
 import { firstDifference } from '../train/config';
 import { hasRun, openRun } from '../train/run';
 import { triStageSchedule } from '../train/schedule';
+import { secondsOf } from '../train/speech';
 import { type Batch, batchStream } from './batches';
 import { CharacterVocabulary } from './characters';
 import { type FinetuneConfig, type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
@@ -132,6 +137,7 @@ export async function finetune(options: FinetuneOptions, hooks: FinetuneHooks = 
   const finished = await claimFolder(folder, config);
   if (finished) return finished;
   const corpus = hooks.corpus ?? (await finetuneCorpus(config, source.model));
+  await wrappedAsync((n) => n.setThreads(config.threads || os.availableParallelism()));
   const model = await startingModel(source.folder, corpus.vocabulary.size, config);
   await using tuning = new Tuning(folder, variant, config, corpus, model, hooks);
   await tuning.begin();
@@ -152,8 +158,8 @@ export async function resolveSource(options: FinetuneOptions): Promise<{
   const run = openRun(source);
   const found = run.checkpoint(checkpoint);
   const model = (await readJson<{ config: HubertConfig }>(path.join(found.folder, 'model.json'))).config;
-  const defaults = { corpus: run.config.corpus, device: run.config.device };
-  const config = resolveFinetuneConfig({ ...defaults, ...options, checkpoint: found.name }, model);
+  const { corpus, device, threads } = run.config;
+  const config = resolveFinetuneConfig({ corpus, device, threads, ...options, checkpoint: found.name }, model);
   return { config, source: { folder: found.folder, model, checkpoint: found.name } };
 }
 
@@ -166,13 +172,35 @@ export async function finetuneCorpus(o: FinetuneConfig, model: HubertConfig): Pr
   const dev = prepareExamples(splits.dev, vocabulary, `the dev split of ${o.corpus}`);
   const transcribed = splits.test.some((u) => u.transcript !== undefined);
   const test = transcribed ? prepareExamples(splits.test, vocabulary, `the test split of ${o.corpus}`) : undefined;
+  const speech = new SpeechSource(model);
+  for (const { examples, report } of [train, dev, ...(test ? [test] : [])]) {
+    report.unreadable = await removeUnreadable(examples, speech);
+  }
   const budgeted = o.labelMinutes > 0 ? labelBudget(train.examples, o.labelMinutes, 0) : train.examples;
   return {
     examples: { train: budgeted, dev: dev.examples, test: test?.examples ?? [] },
     reports: { train: train.report, dev: dev.report, ...(test && { test: test.report }) },
     vocabulary,
-    speech: new SpeechSource(model),
+    speech,
   };
+}
+
+/** Decodes everything once and takes out what cannot be: bad audio never stops a run. Returns them with their reasons. */
+async function removeUnreadable(examples: Example[], speech: SpeechSource): Promise<{ path: string; reason: string }[]> {
+  const bad = new Map<Example, string>();
+  const read = async (example: Example) => {
+    try {
+      await speech.load(example.utterance);
+    } catch (error) {
+      const { code, message } = toHubertkitError(error);
+      if (code !== 'HK_AUDIO') throw error;
+      bad.set(example, message);
+    }
+  };
+  for await (const _ of ahead(examples, read));
+  const kept = examples.filter((example) => !bad.has(example));
+  examples.splice(0, examples.length, ...kept);
+  return [...bad].map(([{ utterance }, reason]) => ({ path: utterance.path, reason: audioReason(utterance.path, { message: reason }) }));
 }
 
 /** Writes config.yaml, or checks that it is the same; the result when there is one. */
@@ -290,7 +318,7 @@ class Tuning implements AsyncDisposable {
         clip: o.clip,
       },
     });
-    this.audioSeconds += input.seconds;
+    this.audioSeconds += secondsOf(input.frameLengths.reduce((sum, length) => sum + length, 0));
     if (update!.skipped) this.skippedSteps++;
     else {
       this.window.loss += loss.reduce((sum, value) => sum + value, 0);
@@ -520,7 +548,7 @@ class Tuning implements AsyncDisposable {
 const comparedFrames = 2000;
 
 interface Prepared {
-  input: CtcInput & { seconds: number };
+  input: CtcInput;
   bucket: Bucket<Example>;
   openLayers: boolean[];
   symbols: number;

@@ -1,5 +1,5 @@
 /** Which utterances fine-tuning learns from, follows its curve on, and is judged on. */
-import { hashText, Philox } from '../data/philox';
+import { partition } from '../data/corpus';
 import type { Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 
@@ -15,13 +15,10 @@ export interface SplitOptions {
   testSplits: readonly string[];
 }
 
-/** Share of the training utterances that is held out when a corpus has no split for it. */
-const heldOutShare = 0.1;
-
 /**
- * Splits by name: dev is what `devSplits` names, or valid* and dev*; test what `testSplits` names, or test*; train what
- * `trainSplits` names, or the rest. A corpus without a dev split has a tenth of its training utterances held out, the same
- * ones each time (by a hash of the id). A corpus without a test split has none.
+ * What the named splits hold, and the corpus's own partition where none is named: dev is valid* and dev*, or a part of the
+ * training utterances held out by a hash of their ids (the same that pretraining validates on); a corpus may have no test. An
+ * utterance that is named twice is tested on rather than followed, and followed rather than trained on.
  *
  * @throws HK_CORPUS when a named split does not exist or there is nothing to train or to measure on
  */
@@ -31,15 +28,13 @@ export function fineTuningSplits(utterances: readonly Utterance[], o: SplitOptio
     if (existing.has(name)) continue;
     throw new HubertkitError('HK_CORPUS', `The corpus has no split "${name}". It has: ${[...existing].join(', ')}.`);
   }
-  const chosen = (names: readonly string[], pattern: RegExp) => (u: Utterance) =>
-    names.length > 0 ? names.includes(u.split) : pattern.test(u.split) && !o.trainSplits.includes(u.split);
-  const isTest = chosen(o.testSplits, /^test/);
-  const isDev = chosen(o.devSplits, /^(valid|dev)/);
-  const test = utterances.filter(isTest);
-  const dev = utterances.filter((u) => isDev(u) && !isTest(u));
-  const rest = utterances.filter((u) => !isTest(u) && !isDev(u));
-  const train = o.trainSplits.length > 0 ? rest.filter((u) => o.trainSplits.includes(u.split)) : rest;
-  const splits = dev.length > 0 ? { train, dev, test } : { ...heldOut(train), test };
+  const parts = partition(utterances);
+  const named = (names: readonly string[], otherwise: Utterance[]) =>
+    names.length > 0 ? utterances.filter((u) => names.includes(u.split)) : otherwise;
+  const test = new Set(named(o.testSplits, parts.test));
+  const dev = new Set(named(o.devSplits, parts.valid).filter((u) => !test.has(u)));
+  const train = named(o.trainSplits, parts.train).filter((u) => !test.has(u) && !dev.has(u));
+  const splits = { train, dev: [...dev], test: [...test] };
   if (splits.train.length === 0 || splits.dev.length === 0) {
     throw new HubertkitError(
       'HK_CORPUS',
@@ -47,9 +42,4 @@ export function fineTuningSplits(utterances: readonly Utterance[], o: SplitOptio
     );
   }
   return splits;
-}
-
-function heldOut(train: readonly Utterance[]): { train: Utterance[]; dev: Utterance[] } {
-  const isDev = (u: Utterance) => new Philox(0, 0, hashText(u.id)).uniform() < heldOutShare;
-  return { train: train.filter((u) => !isDev(u)), dev: train.filter(isDev) };
 }

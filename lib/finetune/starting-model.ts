@@ -14,13 +14,14 @@ export const headPrefix = 'lm_head.';
  * @throws what HubertModel.load throws
  */
 export async function startingModel(folder: string, vocabulary: number, o: FinetuneConfig): Promise<HubertModel> {
-  await using pretrained = await HubertModel.load(folder, { device: o.device });
+  const device = o.device === 'auto' ? 'cpu' : o.device;
+  await using pretrained = await HubertModel.load(folder, { device });
   const { config } = pretrained;
   const model = HubertModel.create({
     config: { ...config, layers: config.layers - o.dropTop, layerDrop: o.layerDrop },
     vocabulary,
     seed: o.seed,
-    device: o.device,
+    device,
   });
   if (o.random) return model;
   for (const name of model.store.names()) {

@@ -6,7 +6,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { HubertkitError } from '../errors';
-import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
+import { syncFolder, writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
 import type { HubertModel } from '../nn/model';
 import type { Window } from './window';
 
@@ -49,9 +49,8 @@ export function listCheckpoints(run: string): Checkpoint[] {
   for (const iteration of numbered(run, /^iteration-(\d+)$/)) {
     const parent = path.join(run, `iteration-${iteration}`, 'checkpoints');
     for (const update of numbered(parent, /^step-(\d+)$/)) {
-      const folder = checkpointFolder(run, iteration, update);
-      if (fs.existsSync(path.join(folder, 'DONE')))
-        checkpoints.push({ name: `iteration-${iteration}/${path.basename(folder)}`, folder, iteration, update });
+      const checkpoint = checkpointAt(run, iteration, update);
+      if (fs.existsSync(path.join(checkpoint.folder, 'DONE'))) checkpoints.push(checkpoint);
     }
   }
   return checkpoints;
@@ -67,14 +66,15 @@ export function readState(checkpoint: Checkpoint): TrainState {
   }
 }
 
-/** Writes a checkpoint and removes those that it replaces. */
+/** Writes a checkpoint, unless it is there already, and removes those that it replaces. */
 export async function saveCheckpoint(
   run: string,
   model: HubertModel,
   state: TrainState,
   kept: readonly number[],
-): Promise<void> {
-  const folder = checkpointFolder(run, state.iteration, state.update);
+): Promise<Checkpoint> {
+  const { folder } = checkpointAt(run, state.iteration, state.update);
+  if (fs.existsSync(path.join(folder, 'DONE'))) return checkpointAt(run, state.iteration, state.update);
   const temporary = path.join(path.dirname(folder), `.${path.basename(folder)}.tmp`);
   fs.rmSync(temporary, { recursive: true, force: true });
   fs.mkdirSync(temporary, { recursive: true });
@@ -84,11 +84,13 @@ export async function saveCheckpoint(
   await writeFileAtomic(path.join(temporary, 'DONE'), '');
   fs.rmSync(folder, { recursive: true, force: true });
   fs.renameSync(temporary, folder);
+  await syncFolder(path.dirname(folder));
   for (const older of listCheckpoints(run)) {
     if (older.folder === folder) continue;
     if (older.iteration === state.iteration && !kept.includes(older.update)) removeCheckpoint(older);
     else fs.rmSync(path.join(older.folder, optimizerFile), { force: true });
   }
+  return checkpointAt(run, state.iteration, state.update);
 }
 
 /** Fills an existing model's optimizer from a checkpoint; at update 0 it is all zeros and not stored. @throws HK_FORMAT */
@@ -105,8 +107,10 @@ export async function loadOptimizer(model: HubertModel, checkpoint: Checkpoint):
 
 const optimizerFile = 'optimizer.safetensors';
 
-function checkpointFolder(run: string, iteration: number, update: number): string {
-  return path.join(run, `iteration-${iteration}`, 'checkpoints', `step-${String(update).padStart(6, '0')}`);
+function checkpointAt(run: string, iteration: number, update: number): Checkpoint {
+  const step = `step-${String(update).padStart(6, '0')}`;
+  const folder = path.join(run, `iteration-${iteration}`, 'checkpoints', step);
+  return { name: `iteration-${iteration}/${step}`, folder, iteration, update };
 }
 
 function removeCheckpoint({ folder }: Checkpoint): void {

@@ -46,13 +46,14 @@ const configSchema = z.strictObject({
   threads: z.int().min(0),
   device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
   precision: z.enum(['f32']),
-  /** Splits to train on; []: all that are not validated on and not test*. */
+  /** Splits to train on; []: the corpus's own partition. */
   trainSplits: z.array(z.string()),
-  /** Splits to validate on; []: dev* and valid* where there are any, else validShare of the training utterances is held out. */
+  /** Splits to validate on; []: dev* and valid*, or 5 % of the training utterances where there are none. */
   validSplits: z.array(z.string()),
-  validShare: share,
   /** At most so much audio is validated on (the same each time). */
   validMaxSeconds: positive,
+  /** The run refuses to start when a larger share of the files cannot be used. */
+  maxSkippedShare: share,
   /** Audio in a micro-batch: what has to fit in memory. */
   batchSeconds: positive,
   /** Audio in an update; updateSeconds / batchSeconds micro-batches are accumulated. */

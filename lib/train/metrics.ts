@@ -24,10 +24,11 @@ export interface Metrics {
   /** The objective in nats, as minimised: alpha * masked + unmaskedWeight * unmasked + penalty. */
   loss: number;
   maskedLossBits: number;
-  unmaskedLossBits: number;
+  /** Absent from train lines unless unmasked frames are trained on. */
+  unmaskedLossBits?: number;
   /** Share of the masked frames whose best cluster is the target. */
   maskedAccuracy: number;
-  unmaskedAccuracy: number;
+  unmaskedAccuracy?: number;
   /** Entropy of the label distribution: the loss of a model that has learned nothing but frequencies. */
   unigramBits: number;
   featurePenalty: number;

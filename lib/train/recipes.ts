@@ -29,8 +29,8 @@ const base: Common = {
   precision: 'f32',
   trainSplits: [],
   validSplits: [],
-  validShare: 0.05,
   validMaxSeconds: 600,
+  maxSkippedShare: 0.1,
   batchSeconds: 87.5,
   updateSeconds: 2800, // 32 GPUs x 87.5 s
   minSeconds: 2,

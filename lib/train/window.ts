@@ -1,28 +1,21 @@
 /** Sums over the updates since the last line of metrics.jsonl; part of the state of a run, so that a resumed one logs the same means. */
+import type { LossCounts } from '../nn/steps';
 import type { Metrics } from './metrics';
 
-/** Frame-level sums of one kind of frames. */
-export interface FrameSums {
-  /** Cross-entropy in nats. */
-  loss: number;
-  count: number;
-  correct: number;
-}
 
 export interface Window {
-  masked: FrameSums;
-  unmasked: FrameSums;
+  masked: LossCounts;
+  unmasked: LossCounts;
   /** Summed over updates: the objective in nats, the mean square of the features, the gradient norm before clipping. */
   objective: number;
   featurePenalty: number;
   gradientNorm: number;
+  /** Those with a finite gradient. */
   updates: number;
-  /** Updates whose gradient was finite. */
-  finite: number;
   audioSeconds: number;
 }
 
-const noFrames = (): FrameSums => ({ loss: 0, count: 0, correct: 0 });
+const noFrames = (): LossCounts => ({ loss: 0, frames: 0, correct: 0 });
 
 export function emptyWindow(): Window {
   return {
@@ -32,14 +25,13 @@ export function emptyWindow(): Window {
     featurePenalty: 0,
     gradientNorm: 0,
     updates: 0,
-    finite: 0,
     audioSeconds: 0,
   };
 }
 
-export function addFrames(sums: FrameSums, more: FrameSums): void {
+export function addFrames(sums: LossCounts, more: LossCounts): void {
   sums.loss += more.loss;
-  sums.count += more.count;
+  sums.frames += more.frames;
   sums.correct += more.correct;
 }
 
@@ -50,7 +42,6 @@ export function addWindow(window: Window, more: Window): void {
   window.featurePenalty += more.featurePenalty;
   window.gradientNorm += more.gradientNorm;
   window.updates += more.updates;
-  window.finite += more.finite;
   window.audioSeconds += more.audioSeconds;
 }
 
@@ -59,16 +50,15 @@ type Means = Pick<
   'loss' | 'maskedLossBits' | 'unmaskedLossBits' | 'maskedAccuracy' | 'unmaskedAccuracy' | 'featurePenalty'
 >;
 
-/** The means of a window, losses in bits a frame; 0 for a kind of frames that did not occur. */
-export function means(window: Window): Means {
+/** The means of a window, losses in bits a frame. What did not occur is left out. */
+export function means({ masked, unmasked, objective, featurePenalty, updates }: Window): Means {
   const mean = (sum: number, count: number) => (count > 0 ? sum / count : 0);
-  const { masked, unmasked, updates } = window;
   return {
-    loss: mean(window.objective, updates),
-    maskedLossBits: mean(masked.loss, masked.count) / Math.LN2,
-    unmaskedLossBits: mean(unmasked.loss, unmasked.count) / Math.LN2,
-    maskedAccuracy: mean(masked.correct, masked.count),
-    unmaskedAccuracy: mean(unmasked.correct, unmasked.count),
-    featurePenalty: mean(window.featurePenalty, updates),
+    loss: mean(objective, updates),
+    maskedLossBits: mean(masked.loss, masked.frames) / Math.LN2,
+    ...(unmasked.frames > 0 && { unmaskedLossBits: unmasked.loss / unmasked.frames / Math.LN2 }),
+    maskedAccuracy: mean(masked.correct, masked.frames),
+    ...(unmasked.frames > 0 && { unmaskedAccuracy: unmasked.correct / unmasked.frames }),
+    featurePenalty: mean(featurePenalty, updates),
   };
 }

@@ -6,43 +6,14 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <map>
-#include <mutex>
 
 #include "addon/addon.h"
+#include "addon/registry.h"
 #include "core/program.h"
 #include "cpu/cpu.h"
 
 namespace hk {
 namespace {
-
-template <class T>
-class Registry {
- public:
-  explicit Registry(const char* what) : what_(what) {}
-  double add(std::shared_ptr<T> item) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    items_[++last_] = std::move(item);
-    return (double)last_;
-  }
-  std::shared_ptr<T> get(double handle) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = items_.find((int64_t)handle);
-    if (!(handle > 0) || found == items_.end())
-      throw Error("HK_DISPOSED", std::string("this ") + what_ + " has been disposed");
-    return found->second;
-  }
-  void remove(double handle) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (handle > 0 && handle < 9e15) items_.erase((int64_t)handle);
-  }
-
- private:
-  const char* what_;
-  std::mutex mutex_;
-  std::map<int64_t, std::shared_ptr<T>> items_;
-  int64_t last_ = 0;
-};
 
 Registry<Store>& stores() {
   static Registry<Store>* r = new Registry<Store>("parameter store");

@@ -24,25 +24,29 @@ const int kWidth = 8, kRows = 6;    // 12 accumulators of 16 registers
 const int kWidth = 4, kRows = 6;
 #endif
 const int kVectors = 2, kLanes = kVectors * kWidth;
-const int64_t kBlock = 70 / kRows * kRows;  // rows that one thread takes at a time
+const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
 
 typedef float   vf __attribute__((vector_size(kWidth * 4)));
 typedef int32_t vi __attribute__((vector_size(kWidth * 4)));
 typedef float   vfu __attribute__((vector_size(kWidth * 4), aligned(4)));
 
 struct Sizes {
-  int64_t N, D, K, panels, blocks;
+  int64_t N, D, K, panels, block, blocks;
 };
 Sizes sizes_of(const hk_call* call) {
   const hk_tensor &x = call->inputs[0], &c = call->inputs[1];
-  return {rows(x), last(x), c.shape[0], (c.shape[0] + kLanes - 1) / kLanes, (rows(x) + kBlock - 1) / kBlock};
+  Sizes s = {rows(x), last(x), c.shape[0], (c.shape[0] + kLanes - 1) / kLanes, 0, 0};
+  const int64_t groups = s.N / (16 * kRows);  // short inputs: smaller blocks, so that all threads get some
+  s.block = kRows * (groups < 1 ? 1 : groups > kGroups ? kGroups : groups);
+  s.blocks = (s.N + s.block - 1) / s.block;
+  return s;
 }
 
 const int64_t kSlots = 64;  // blocks in flight at most
 
 struct Layout {
   float *panels, *half;  // [panels, D, kLanes], [panels * kLanes] half the squared norms, +inf behind the last
-  float* x;              // [slots, kBlock * D]
+  float* x;              // [slots, block * D]
   int64_t slots;
 };
 Layout layout(const Sizes& s, Scratch& scratch) {
@@ -50,7 +54,7 @@ Layout layout(const Sizes& s, Scratch& scratch) {
   l.panels = scratch.take<float>(s.panels * s.D * kLanes);
   l.half = scratch.take<float>(s.panels * kLanes);
   l.slots = s.blocks < kSlots ? s.blocks : kSlots;
-  l.x = scratch.take<float>(l.slots * kBlock * s.D);
+  l.x = scratch.take<float>(l.slots * s.block * s.D);
   return l;
 }
 
@@ -149,7 +153,7 @@ float squared_distance(const float* a, const float* b, int64_t n) {
 
 void assign_block(const hk_call* call, const Sizes& s, const Layout& l, int64_t begin, int64_t end, float* packed) {
   const float *x = f32(call->inputs[0]), *c = f32(call->inputs[1]);
-  Best best[kBlock / kRows];
+  Best best[kGroups];
   const int64_t groups = (end - begin + kRows - 1) / kRows;
   pack_rows(x + begin * s.D, end - begin, s.D, packed);
   for (int64_t g = 0; g < groups; g++)
@@ -176,7 +180,7 @@ int run(hk_call* call) {
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t slot = 0; slot < l.slots; slot++)
     for (int64_t b = slot; b < s.blocks; b += l.slots)
-      assign_block(call, s, l, b * kBlock, (b + 1) * kBlock < s.N ? (b + 1) * kBlock : s.N, l.x + slot * kBlock * s.D);
+      assign_block(call, s, l, b * s.block, (b + 1) * s.block < s.N ? (b + 1) * s.block : s.N, l.x + slot * s.block * s.D);
   return 0;
 }
 

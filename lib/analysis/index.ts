@@ -1,0 +1,15 @@
+export {
+  type AnalysisMetric,
+  type AnalysisProgress,
+  type AnalysisSettings,
+  type AnalyzeOptions,
+  analyzeRun,
+  type CheckpointAnalysis,
+  type LayerAnalysis,
+} from './analyze';
+export { autoencoderIndex, dropAtTop } from './autoencoder';
+export { CrossMoments, ckaFromMoments, linearCka } from './cka';
+export { type ClusteringMeasures, Contingency, clusteringMeasures, meanSegmentLength } from './clustering';
+export { framePhones } from './evaluation-set';
+export { phoneProbe } from './probe';
+export { bootstrapMean, errorRateDifference, type Interval, pairedBootstrap } from './statistics';

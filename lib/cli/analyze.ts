@@ -1,0 +1,3 @@
+import type { Command } from 'commander';
+import { columns, print, printJson, run } from './command';
+import { Progress } from './progress';

@@ -1,0 +1,442 @@
+#include "cluster/kmeans.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "cpu/cpu.h"
+#include "cpu/gemm.h"
+#include "hubertkit/philox.h"
+
+namespace hk {
+namespace cluster {
+namespace {
+
+// One stream of random numbers for each purpose.
+enum Stream : uint32_t { kReservoir = 1, kShuffle, kFirst, kCandidate, kOffset, kReassign };
+
+const int64_t kRowChunk = 1024;          // rows of a partial sum
+const int64_t kSeedRowsLeast = 30000;    // the seeding's subsample: 3 batches, as scikit-learn
+const double  kRare = 0.01;              // minibatch: rarer than this share of the mean cluster is reassigned
+const double  kSeedWork = 2e10;          // FLOP of seeding in one advance()
+
+int64_t chunks_of(int64_t rows) { return (rows + kRowChunk - 1) / kRowChunk; }
+
+int64_t trials_of(int64_t clusters) { return 2 + (int64_t)log((double)clusters); }
+
+std::string text(double value) {
+  char buffer[64];
+  snprintf(buffer, sizeof buffer, "%.0f", value);
+  return buffer;
+}
+
+double sum_of(const float* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += x[i];
+  return sum;
+}
+
+}  // namespace
+
+Floats::Floats(size_t count) : data_((float*)cpu_backend()->allocate(count * sizeof(float))), bytes_(count * sizeof(float)) {
+  if (!data_) throw Error("HK_MEMORY", "k-means: no memory for " + text((double)bytes_) + " bytes of rows. Give a smaller memoryBytes.");
+}
+Floats::~Floats() { cpu_backend()->deallocate(data_, bytes_); }
+
+void Assigner::run(const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels,
+                   float* distances) {
+  const hk_op* op = cpu_backend()->find("kmeans_assign");
+  const hk_tensor inputs[2] = {{(void*)x, HK_F32, 2, {rows, dim}}, {(void*)centroids, HK_F32, 2, {clusters, dim}}};
+  const hk_tensor outputs[2] = {{labels, HK_I32, 1, {rows}}, {distances, HK_F32, 1, {rows}}};
+  hk_call call = {};
+  call.n_inputs = call.n_outputs = 2;
+  call.inputs = inputs;
+  call.outputs = outputs;
+  size_t bytes = 0;
+  if (op->prepare(&call, &bytes, &call.state)) throw Error("HK_SHAPE", call.error);
+  if (scratch_.size() < bytes + 64) scratch_.resize(bytes + 64);
+  call.scratch = (void*)(((uintptr_t)scratch_.data() + 63) / 64 * 64);
+  if (op->run(&call)) throw Error("HK_INTERNAL", call.error);
+}
+
+// The state of the seedings that run side by side; n = rows of the subsample, C = n_init * trials candidates a step.
+struct KMeans::Seeding {
+  int64_t n, trials, candidates, done = 0;
+  std::vector<float> squares;                 // [n] squared norms
+  std::vector<float> nearest;                 // [n_init, n] squared distance to the nearest centroid so far
+  std::vector<double> potential;              // [n_init] sum of nearest
+  std::vector<int64_t> chosen;                // [n_init, K] rows of the subsample
+  std::vector<int64_t> candidate;             // [C] rows
+  std::vector<float> candidate_rows, candidate_squares, distance;  // [C, D], [C], [n, C]
+  std::vector<double> partial;                // [chunks, C]
+};
+
+KMeans::KMeans(const KMeansOptions& options) : o_(options) {
+  if (o_.clusters < 1 || o_.dim < 1 || o_.clusters > (1 << 24) || o_.dim > (1 << 24))
+    throw Error("HK_ARGUMENT", "k-means: clusters and dim must be from 1 to 2^24");
+  if (o_.n_init < 1 || o_.n_init > 1000 || o_.max_iterations < 1 || o_.batch < 1 || o_.patience < 0 || !(o_.tolerance >= 0))
+    throw Error("HK_ARGUMENT", "k-means: nInit (1..1000), maxIterations, batch (from 1), patience and tolerance (from 0) are out of range");
+  const double candidates = (double)o_.n_init * trials_of(o_.clusters), dim = (double)o_.dim, clusters = (double)o_.clusters;
+  const double row_bytes = 4 * dim + 4 * 3 + 8;                                  // a row, its labels, distance, place
+  const double seed_bytes = 4 + 4.0 * o_.n_init + 4 * candidates + 8 * candidates / kRowChunk + 8;  // a row of the subsample
+  const double fixed = clusters * (dim * (4 + 8 + 4) + 32 + 8.0 * o_.n_init) + candidates * (4 * dim + 16);
+  const double subsample = (double)std::max(kSeedRowsLeast, 3 * o_.clusters);
+  double rows = (o_.memory_bytes - fixed - subsample * seed_bytes) / row_bytes;
+  if (!(rows >= subsample)) rows = (o_.memory_bytes - fixed) / (row_bytes + seed_bytes);
+  if (!(rows >= clusters))
+    throw Error("HK_MEMORY", "k-means: " + text(o_.memory_bytes) + " bytes are too few for " + text(clusters) + " clusters of dimension " +
+                                 text(dim) + ": at least " + text(ceil(fixed + clusters * (row_bytes + seed_bytes))) +
+                                 " are needed. Raise memoryBytes, or lower clusters or nInit.");
+  capacity_ = (int64_t)std::min(rows, 2147483647.0);
+  sample_ = std::make_unique<Floats>((size_t)capacity_ * (size_t)o_.dim);
+}
+
+uint64_t KMeans::below(uint32_t stream, uint64_t draw, uint32_t element, uint64_t n) const {
+  const Philox4 r = philox(o_.seed, draw, stream, element);
+  return (uint64_t)(((unsigned __int128)((uint64_t)r.word[0] << 32 | r.word[1]) * n) >> 64);
+}
+
+double KMeans::uniform(uint32_t stream, uint64_t draw, uint32_t element) const {
+  const Philox4 r = philox(o_.seed, draw, stream, element);
+  return (double)(((uint64_t)r.word[0] << 32 | r.word[1]) >> 11) / 9007199254740992.0;
+}
+
+void KMeans::append(const float* rows, int64_t count) {
+  if (phase_ != Phase::filling) throw Error("HK_ARGUMENT", "k-means: rows cannot be added once the fit has begun");
+  for (int64_t i = 0; i < count * o_.dim; i++)
+    if (!isfinite(rows[i]))
+      throw Error("HK_ARGUMENT", "k-means: row " + text((double)(seen_ + i / o_.dim)) + " has a value that is not finite");
+  for (int64_t i = 0; i < count; i++, seen_++) {
+    const int64_t slot = seen_ < capacity_ ? seen_ : (int64_t)below(kReservoir, (uint64_t)seen_, 0, (uint64_t)seen_ + 1);
+    if (slot < capacity_) memcpy(row(slot), rows + i * o_.dim, (size_t)o_.dim * sizeof(float));
+  }
+}
+
+Progress KMeans::advance() {
+  if (phase_ == Phase::filling) finish_filling();
+  else if (phase_ == Phase::seeding) seed_some();
+  else if (phase_ == Phase::iterating && (o_.method == Method::lloyd ? lloyd_step() : minibatch_step())) finish();
+  const char* phase = phase_ == Phase::done ? "done" : phase_ == Phase::seeding ? "seeding" : o_.method == Method::lloyd ? "lloyd" : "minibatch";
+  if (phase_ == Phase::seeding) return {phase, seeding_->done, o_.clusters, mean_inertia_, false};
+  return {phase, iteration_, total_, mean_inertia_, phase_ == Phase::done};
+}
+
+// Puts the sample in random order: its first rows are a uniform subsample, and mini-batches are slices.
+void KMeans::finish_filling() {
+  used_ = std::min(seen_, capacity_);
+  if (used_ < o_.clusters)
+    throw Error("HK_ARGUMENT", "k-means: " + text((double)o_.clusters) + " clusters need at least as many rows, got " + text((double)used_));
+  std::vector<float> swap((size_t)o_.dim);
+  const size_t bytes = (size_t)o_.dim * sizeof(float);
+  for (int64_t i = used_ - 1; i > 0; i--) {
+    const int64_t j = (int64_t)below(kShuffle, (uint64_t)i, 0, (uint64_t)i + 1);
+    if (i == j) continue;
+    memcpy(swap.data(), row(i), bytes);
+    memcpy(row(i), row(j), bytes);
+    memcpy(row(j), swap.data(), bytes);
+  }
+  subsample_ = std::min(used_, std::max(kSeedRowsLeast, 3 * o_.clusters));
+  start_seeding();
+}
+
+void KMeans::start_seeding() {
+  seeding_ = std::make_unique<Seeding>();
+  Seeding& s = *seeding_;
+  s.n = subsample_;
+  s.trials = trials_of(o_.clusters);
+  s.candidates = o_.n_init * s.trials;
+  s.squares.resize((size_t)s.n);
+  s.nearest.assign((size_t)(s.n * o_.n_init), 0);
+  s.potential.assign((size_t)o_.n_init, 0);
+  s.chosen.resize((size_t)(o_.n_init * o_.clusters));
+  s.candidate.resize((size_t)s.candidates);
+  s.candidate_rows.resize((size_t)(s.candidates * o_.dim));
+  s.candidate_squares.resize((size_t)s.candidates);
+  s.distance.resize((size_t)(s.n * s.candidates));
+  s.partial.resize((size_t)(chunks_of(s.n) * s.candidates));
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < s.n; i++) {
+    double sum = 0;
+    for (int64_t d = 0; d < o_.dim; d++) sum += (double)row(i)[d] * row(i)[d];
+    s.squares[i] = (float)sum;
+  }
+  phase_ = Phase::seeding;
+}
+
+void KMeans::seed_some() {
+  Seeding& s = *seeding_;
+  double work = 0;
+  do {
+    seed_next();
+    work += 2.0 * s.n * s.candidates * o_.dim;
+  } while (s.done < o_.clusters && work < kSeedWork);
+  if (s.done == o_.clusters) finish_seeding();
+}
+
+// Candidates of each seeding: drawn with probability proportional to the squared distance to the nearest centroid so far.
+void KMeans::choose_candidates() {
+  Seeding& s = *seeding_;
+  const int64_t chunks = chunks_of(s.n);
+#pragma omp parallel for schedule(static)
+  for (int64_t init = 0; init < o_.n_init; init++) {
+    const float* nearest = s.nearest.data() + init * s.n;
+    std::vector<double> chunk((size_t)chunks);
+    for (int64_t c = 0; c < chunks; c++) chunk[c] = sum_of(nearest + c * kRowChunk, std::min(kRowChunk, s.n - c * kRowChunk));
+    const double total = std::accumulate(chunk.begin(), chunk.end(), 0.0);
+    for (int64_t t = 0; t < s.trials; t++) {
+      const uint32_t element = (uint32_t)(init * s.trials + t);
+      int64_t pick = (int64_t)below(kFirst, (uint64_t)s.done, element, (uint64_t)s.n);  // also when all rows are centroids
+      if (s.done > 0 && total > 0) {
+        double rest = uniform(kCandidate, (uint64_t)s.done, element) * total;
+        int64_t c = 0;
+        while (c + 1 < chunks && rest >= chunk[c]) rest -= chunk[c++];
+        pick = c * kRowChunk;
+        const int64_t last = std::min(pick + kRowChunk, s.n) - 1;
+        while (pick < last && rest >= nearest[pick]) rest -= nearest[pick++];
+      }
+      s.candidate[element] = pick;
+    }
+  }
+}
+
+// One more centroid of every seeding: the candidate that lowers the potential most.
+void KMeans::seed_next() {
+  Seeding& s = *seeding_;
+  const int64_t C = s.candidates, chunks = chunks_of(s.n);
+  const bool first = s.done == 0;
+  choose_candidates();
+  for (int64_t c = 0; c < C; c++) {
+    memcpy(s.candidate_rows.data() + c * o_.dim, row(s.candidate[c]), (size_t)o_.dim * sizeof(float));
+    s.candidate_squares[c] = s.squares[s.candidate[c]];
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    const int64_t begin = chunk * kRowChunk, rows = std::min(kRowChunk, s.n - begin);
+    float* distance = s.distance.data() + begin * C;
+    gemm(false, true, rows, C, o_.dim, -2, row(begin), o_.dim, s.candidate_rows.data(), o_.dim, 0, distance, C);
+    double* partial = s.partial.data() + chunk * C;
+    std::fill(partial, partial + C, 0.0);
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t init = 0, c = 0; init < o_.n_init; init++) {
+        const float nearest = first ? INFINITY : s.nearest[init * s.n + begin + i];
+        for (int64_t t = 0; t < s.trials; t++, c++) {
+          float d = distance[i * C + c] + s.squares[begin + i] + s.candidate_squares[c];
+          d = d > 0 && begin + i != s.candidate[c] ? d : 0;
+          d = d < nearest ? d : nearest;
+          distance[i * C + c] = d;
+          partial[c] += d;
+        }
+      }
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t init = 0; init < o_.n_init; init++) {
+    double least = INFINITY;
+    int64_t winner = init * s.trials;
+    for (int64_t c = init * s.trials; c < (init + 1) * s.trials; c++) {
+      double potential = 0;
+      for (int64_t chunk = 0; chunk < chunks; chunk++) potential += s.partial[chunk * C + c];
+      if (potential < least) {
+        least = potential;
+        winner = c;
+      }
+    }
+    s.potential[init] = least;
+    s.chosen[init * o_.clusters + s.done] = s.candidate[winner];
+    for (int64_t i = 0; i < s.n; i++) s.nearest[init * s.n + i] = s.distance[i * C + winner];
+  }
+  s.done++;
+  mean_inertia_ = *std::min_element(s.potential.begin(), s.potential.end()) / (double)s.n;
+}
+
+void KMeans::finish_seeding() {
+  const Seeding& s = *seeding_;
+  const int64_t best = std::min_element(s.potential.begin(), s.potential.end()) - s.potential.begin();
+  centroids_.resize((size_t)(o_.clusters * o_.dim));
+  for (int64_t k = 0; k < o_.clusters; k++)
+    memcpy(centroids_.data() + k * o_.dim, row(s.chosen[best * o_.clusters + k]), (size_t)o_.dim * sizeof(float));
+  seeding_.reset();
+  labels_.assign((size_t)used_, -1);
+  distances_.assign((size_t)used_, 0);
+  members_.resize((size_t)used_);
+  starts_.resize((size_t)o_.clusters + 1);
+  weight_.assign((size_t)o_.clusters, 0);
+  const int64_t batch = std::min(o_.batch, used_);
+  total_ = o_.method == Method::lloyd ? o_.max_iterations : std::max<int64_t>(1, o_.max_iterations * used_ / batch);
+  if (o_.method == Method::lloyd) {  // the mean variance of the columns scales the tolerance
+    std::vector<double> sum((size_t)o_.dim), squares((size_t)o_.dim);
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < (o_.dim + 15) / 16; block++)
+      for (int64_t i = 0; i < used_; i++)
+        for (int64_t d = block * 16; d < std::min(o_.dim, block * 16 + 16); d++) {
+          sum[d] += row(i)[d];
+          squares[d] += (double)row(i)[d] * row(i)[d];
+        }
+    for (int64_t d = 0; d < o_.dim; d++)
+      column_variance_ += (squares[d] / used_ - sum[d] / used_ * (sum[d] / used_)) / (double)o_.dim;
+  }
+  phase_ = Phase::iterating;
+}
+
+// members_[starts_[k] .. starts_[k+1]): the rows with label k, in order.
+void KMeans::group_by_label(int64_t count) {
+  std::fill(starts_.begin(), starts_.end(), 0);
+  for (int64_t i = 0; i < count; i++) starts_[labels_[i] + 1]++;
+  for (int64_t k = 0; k < o_.clusters; k++) starts_[k + 1] += starts_[k];
+  std::vector<int64_t> at(starts_.begin(), starts_.end() - 1);
+  for (int64_t i = 0; i < count; i++) members_[at[labels_[i]]++] = i;
+}
+
+// Each cluster's sum is taken by one thread, in the order of the rows.
+void KMeans::sum_clusters(const float* rows, std::vector<double>* sums) {
+  sums->assign((size_t)(o_.clusters * o_.dim), 0);
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t k = 0; k < o_.clusters; k++) {
+    double* sum = sums->data() + k * o_.dim;
+    for (int64_t i = starts_[k]; i < starts_[k + 1]; i++) {
+      const float* x = rows + members_[i] * o_.dim;
+      for (int64_t d = 0; d < o_.dim; d++) sum[d] += x[d];
+    }
+  }
+}
+
+// --- mini-batches
+
+bool KMeans::minibatch_step() {
+  const int64_t batch = std::min(o_.batch, used_);
+  const int64_t each = used_ / batch, epoch = iteration_ / each;  // whole batches in a pass; the pass begins at a random row
+  const int64_t offset = (int64_t)below(kOffset, (uint64_t)epoch, 0, (uint64_t)(used_ - each * batch + 1));
+  const float* rows = row(offset + iteration_ % each * batch);
+  assigner_.run(rows, batch, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  const double inertia = sum_of(distances_.data(), batch);
+  group_by_label(batch);
+  std::vector<double> sums;
+  sum_clusters(rows, &sums);
+  for (int64_t k = 0; k < o_.clusters; k++) {
+    const double count = (double)(starts_[k + 1] - starts_[k]);
+    if (count == 0) continue;
+    const double total = weight_[k] + count;
+    for (int64_t d = 0; d < o_.dim; d++) {
+      float& c = centroids_[k * o_.dim + d];
+      c = (float)((c * weight_[k] + sums[k * o_.dim + d]) / total);
+    }
+    weight_[k] = total;
+  }
+  since_reassign_ += batch;
+  reassign_rare(rows, batch);
+  iteration_++;
+  mean_inertia_ = inertia / (double)batch;
+  return converged(mean_inertia_, batch) || iteration_ >= total_;
+}
+
+// Empty and rare clusters restart at random rows of the batch, with the weight of the rarest of the others (scikit-learn's way).
+void KMeans::reassign_rare(const float* batch, int64_t count) {
+  const bool empty = std::find(weight_.begin(), weight_.end(), 0.0) != weight_.end();
+  if (!empty && since_reassign_ < 10 * o_.clusters) return;
+  since_reassign_ = 0;
+  const double least = kRare * std::accumulate(weight_.begin(), weight_.end(), 0.0) / (double)o_.clusters;
+  std::vector<int64_t> rare;
+  double kept = INFINITY;
+  for (int64_t k = 0; k < o_.clusters; k++) {
+    if (weight_[k] < least) rare.push_back(k);
+    else kept = std::min(kept, weight_[k]);
+  }
+  const size_t most = (size_t)std::max<int64_t>(1, count / 2);
+  std::stable_sort(rare.begin(), rare.end(), [&](int64_t a, int64_t b) { return weight_[a] < weight_[b]; });
+  if (rare.size() > most) rare.resize(most);
+  std::vector<int64_t> places((size_t)count);
+  std::iota(places.begin(), places.end(), 0);
+  for (size_t i = 0; i < rare.size(); i++) {
+    std::swap(places[i], places[i + below(kReassign, (uint64_t)iteration_, (uint32_t)i, (uint64_t)count - i)]);
+    memcpy(centroids_.data() + rare[i] * o_.dim, batch + places[i] * o_.dim, (size_t)o_.dim * sizeof(float));
+    weight_[rare[i]] = kept;
+  }
+}
+
+// An exponentially weighted mean of the batches' inertia decides; the first batch only had the seeds and is not counted.
+bool KMeans::converged(double inertia, int64_t count) {
+  if (iteration_ == 1 || o_.patience == 0) return false;
+  const double alpha = std::min(1.0, 2.0 * (double)count / (double)(used_ + 1));
+  smoothed_ = smoothed_ < 0 ? inertia : smoothed_ * (1 - alpha) + inertia * alpha;
+  if (best_smoothed_ < 0 || smoothed_ < best_smoothed_) {
+    best_smoothed_ = smoothed_;
+    without_improvement_ = 0;
+  } else {
+    without_improvement_++;
+  }
+  return without_improvement_ >= o_.patience;
+}
+
+// --- Lloyd
+
+// Each empty cluster takes the row that lies farthest from its centroid (and leaves the cluster it was in).
+double KMeans::reseed_empty(std::vector<double>* sums) {
+  std::vector<int64_t> empty;
+  for (int64_t k = 0; k < o_.clusters; k++)
+    if (starts_[k] == starts_[k + 1]) empty.push_back(k);
+  if (empty.empty()) return 0;
+  std::vector<int64_t> order((size_t)used_), left((size_t)o_.clusters);
+  for (int64_t k = 0; k < o_.clusters; k++) left[k] = starts_[k + 1] - starts_[k];
+  std::iota(order.begin(), order.end(), 0);
+  const size_t wanted = std::min(order.size(), 4 * empty.size());
+  std::partial_sort(order.begin(), order.begin() + (int64_t)wanted, order.end(), [&](int64_t a, int64_t b) {
+    return distances_[a] != distances_[b] ? distances_[a] > distances_[b] : a < b;
+  });
+  size_t next = 0;
+  double moved = 0;
+  for (const int64_t k : empty) {
+    while (next < wanted && left[labels_[order[next]]] <= 1) next++;  // never empties another cluster
+    if (next == wanted || !(distances_[order[next]] > 0)) break;  // fewer distinct rows than clusters
+    const int64_t i = order[next++], from = labels_[i];
+    for (int64_t d = 0; d < o_.dim; d++) {
+      (*sums)[from * o_.dim + d] -= row(i)[d];
+      (*sums)[k * o_.dim + d] = row(i)[d];
+    }
+    left[from]--;
+    left[k] = 1;
+    labels_[i] = (int32_t)k;
+    moved++;
+  }
+  return moved;
+}
+
+bool KMeans::lloyd_step() {
+  previous_ = labels_;
+  assigner_.run(sample_->data(), used_, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  mean_inertia_ = sum_of(distances_.data(), used_) / (double)used_;
+  group_by_label(used_);
+  std::vector<double> sums;
+  sum_clusters(sample_->data(), &sums);
+  const bool unchanged = labels_ == previous_;
+  if (reseed_empty(&sums) > 0) group_by_label(used_);
+  double shift = 0;
+  for (int64_t k = 0; k < o_.clusters; k++) {
+    const double count = (double)(starts_[k + 1] - starts_[k]);
+    if (count == 0) continue;
+    for (int64_t d = 0; d < o_.dim; d++) {
+      float& c = centroids_[k * o_.dim + d];
+      const float mean = (float)(sums[k * o_.dim + d] / count);
+      shift += ((double)mean - c) * ((double)mean - c);
+      c = mean;
+    }
+  }
+  iteration_++;
+  return unchanged || shift <= o_.tolerance * column_variance_ || iteration_ >= o_.max_iterations;
+}
+
+void KMeans::finish() {
+  assigner_.run(sample_->data(), used_, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  inertia_ = sum_of(distances_.data(), used_);
+  mean_inertia_ = inertia_ / (double)used_;
+  phase_ = Phase::done;
+  sample_.reset();
+  labels_ = previous_ = {};
+  distances_ = {};
+  members_ = {};
+}
+
+}  // namespace cluster
+}  // namespace hk
