@@ -89,3 +89,20 @@ export function seconds(name: string, text: string): number {
     throw new HubertkitError('HK_USAGE', `${name} takes a duration such as 90s, 10m or 2h, got "${text}".`);
   return value;
 }
+
+/** For options that may be given several times. */
+export function collect(value: string, all: string[]): string[] {
+  return [...all, value];
+}
+
+/** key=value assignments as an object; values are YAML. */
+export function assign(assignments: string[]): Record<string, unknown> {
+  const { parse } = require('yaml') as typeof import('yaml');
+  return Object.fromEntries(
+    assignments.map((assignment) => {
+      const [, key, value] = /^([A-Za-z]+)=(.*)$/s.exec(assignment) ?? [];
+      if (!key) throw new HubertkitError('HK_USAGE', `--set takes key=value (learningRate=5e-4), got "${assignment}".`);
+      return [key, parse(value)];
+    }),
+  );
+}

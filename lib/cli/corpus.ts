@@ -75,7 +75,7 @@ async function make(folder: string, options: MakeOptions, signal: AbortSignal): 
 }
 
 async function list(spec: string, options: { json?: boolean }): Promise<void> {
-  const { openCorpus } = require('../data') as typeof import('../data');
+  const { openCorpus } = require('../data/corpus') as typeof import('../data/corpus');
   const corpus = await openCorpus(spec);
   if (options.json) return printJson(corpus.utterances.map(({ phones, words, ...rest }) => rest));
   for (const { id, split, speaker, samples, transcript } of corpus.utterances) {
@@ -84,7 +84,7 @@ async function list(spec: string, options: { json?: boolean }): Promise<void> {
 }
 
 async function check(spec: string, options: { json?: boolean }, signal: AbortSignal): Promise<void> {
-  const { openCorpus, loadWaveform } = require('../data') as typeof import('../data');
+  const { openCorpus, loadWaveform } = require('../data/corpus') as typeof import('../data/corpus');
   const corpus = await openCorpus(spec);
   const skipped = [...corpus.skipped];
   const progress = new Progress();

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { print, run } from './command';
-import { Progress } from './progress';
+import type { Progress as Event } from '../train';
+import { collect, print, run } from './command';
+import { clock, Progress } from './progress';
 
 interface Options {
   set: string[];
@@ -15,9 +16,7 @@ interface Options {
 export function register(program: Command): void {
   program
     .command('pretrain')
-    .description(
-      'pretrain HuBERT: features, k-means labels, masked prediction, iteration by iteration; continues what is in the folder',
-    )
+    .description('features, k-means labels, masked prediction, iteration by iteration; continues what is in the folder')
     .argument('[config]', 'a YAML file; corpus, model and out are enough')
     .option('--corpus <corpus>', "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR")
     .option('--model <preset>', 'nano, tiny, small, base, large or xlarge')
@@ -30,21 +29,69 @@ export function register(program: Command): void {
 }
 
 async function start(file: string | undefined, options: Options, signal: AbortSignal): Promise<void> {
-  const { applySet, configYaml, loadConfig, resolveConfig } =
-    require('../train/config') as typeof import('../train/config');
+  const train = require('../train') as typeof import('../train');
   const flags = (['corpus', 'model', 'out', 'seed', 'threads'] as const).flatMap((key) =>
-    options[key] === undefined ? [] : [`${key}=${JSON.stringify(options[key]).replace(/^"(\d+)"$/, '$1')}`],
+    options[key] === undefined
+      ? []
+      : [`${key}=${/^\d+$/.test(options[key]) ? options[key] : JSON.stringify(options[key])}`],
   );
   const sets = [...flags, ...options.set];
-  const config = file ? loadConfig(file, sets) : resolveConfig(sets.reduce<unknown>(applySet, {}));
-  if (options.printConfig) return print(configYaml(config).trimEnd());
-  const { pretrain } = require('../train') as typeof import('../train');
+  const config = file ? train.loadConfig(file, sets) : train.resolveConfig(sets.reduce<unknown>(train.applySet, {}));
+  if (options.printConfig) return print(train.configYaml(config).trimEnd());
   const progress = new Progress();
-  await pretrain(config, { signal, onProgress: (event) => showPretraining(progress, event) });
-  progress.close();
-  print(config.out);
+  try {
+    const result = await train.pretrain(config, { signal, onProgress: (event) => showPretraining(progress, event) });
+    print(result.folder);
+  } finally {
+    progress.close();
+  }
 }
 
-function collect(value: string, all: string[]): string[] {
-  return [...all, value];
+/** Shows what a pretraining tells. */
+export function showPretraining(progress: Progress, event: Event): void {
+  const say = (text: string) => {
+    progress.close();
+    process.stderr.write(`${text}\n`);
+  };
+  const minutes = (seconds: number) => `${(seconds / 60).toFixed(1)} min`;
+  switch (event.kind) {
+    case 'run': {
+      const { folder, trainUtterances, trainSeconds, validUtterances, validSeconds, skipped, resumedFrom } = event;
+      const set = `${trainUtterances} utterances (${minutes(trainSeconds)}) to train on, ${validUtterances} (${minutes(validSeconds)}) to validate on`;
+      say(
+        `${folder}: ${set}${skipped ? `, ${skipped} files skipped (skipped.jsonl)` : ''}${resumedFrom ? `; goes on from ${resumedFrom.name}` : ''}`,
+      );
+      break;
+    }
+    case 'labels': {
+      const phase = { features: 'features', fit: 'k-means', assign: 'labels' }[event.phase];
+      progress.show({ label: `iteration ${event.iteration}: ${phase}`, done: event.done, total: event.of });
+      break;
+    }
+    case 'labelled':
+      say(
+        `iteration ${event.iteration}: ${event.activeClusters} of ${event.clusters} clusters in use, unigram entropy ${event.unigramBits.toFixed(2)} bits`,
+      );
+      break;
+    case 'update': {
+      const { metrics } = event;
+      progress.show({
+        label: `iteration ${metrics.iteration}`,
+        done: metrics.update,
+        total: event.updates,
+        unit: 'updates',
+        values: [
+          `loss ${metrics.maskedLossBits.toFixed(2)} bits (unigram ${metrics.unigramBits.toFixed(2)})`,
+          `accuracy ${metrics.maskedAccuracy.toFixed(3)}`,
+          `lr ${(metrics.learningRate ?? 0).toExponential(1)}`,
+          `${(metrics.audioSecondsPerSecond ?? 0).toFixed(0)} audio-s/s`,
+          `all done in ${clock(event.etaSeconds)}`,
+        ],
+      });
+      break;
+    }
+    case 'alarm':
+      say(`WARNING: ${event.message}`);
+      break;
+  }
 }

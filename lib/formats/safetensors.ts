@@ -297,7 +297,8 @@ function checkTensor(file: string, name: string, { dtype, shape, data }: Safeten
   if (name === '__metadata__') refuse('the name is reserved');
   if (!Object.hasOwn(arrays, dtype)) refuse(`unknown dtype ${dtype}`);
   if (!shape.every(isSize)) refuse(`shape [${shape}] is not an array of sizes`);
-  if (!(data instanceof arrays[dtype]))
+  // By name: an array may come from another realm (the native addon's, a worker's).
+  if (Object.prototype.toString.call(data) !== `[object ${arrays[dtype].name}]`)
     refuse(`dtype ${dtype} needs a ${arrays[dtype].name}, got ${data?.constructor?.name}`);
   const count = shape.reduce((product, size) => product * size, 1);
   if (data.length !== count) refuse(`shape [${shape}] needs ${count} elements, got ${data.length}`);

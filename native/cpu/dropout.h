@@ -11,8 +11,8 @@ namespace HK_ISA {
 
 // Each 64-bit lane works on one block. Only the low 32 bits of a lane count: the multiplication reads no others, so the high
 // ones are never cleared.
-typedef uint64_t wk __attribute__((vector_size(kRegisterFloats * 4)));
-enum { kBlocks = kRegisterFloats / 2 };
+typedef uint64_t wk __attribute__((vector_size(kLanes * 4)));
+enum { kBlocks = kLanes / 2 };
 
 static inline wk multiply(wk a, uint32_t m) {
 #if defined(__AVX512F__)

@@ -17,15 +17,15 @@ typedef int32_t  i16u __attribute__((vector_size(64), aligned(4)));
 
 // One register of the machine: for loops where GCC must not split or spill (it lowers some operations of wider vectors to scalars).
 #if defined(__AVX512F__)
-enum { kRegisterFloats = 16 };
+enum { kLanes = 16 };
 #elif defined(__AVX2__)
-enum { kRegisterFloats = 8 };
+enum { kLanes = 8 };
 #else
-enum { kRegisterFloats = 4 };
+enum { kLanes = 4 };
 #endif
-typedef float   vk __attribute__((vector_size(kRegisterFloats * 4)));
-typedef int32_t ik __attribute__((vector_size(kRegisterFloats * 4)));
-typedef float   vku __attribute__((vector_size(kRegisterFloats * 4), aligned(4)));
+typedef float   vk __attribute__((vector_size(kLanes * 4)));
+typedef int32_t ik __attribute__((vector_size(kLanes * 4)));
+typedef float   vku __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
@@ -91,9 +91,9 @@ static inline v16 exp(v16 x) {
 #if defined(__AVX512F__)
   return exp_register(x);
 #else
-  vk part[16 / kRegisterFloats];
+  vk part[16 / kLanes];
   memcpy(part, &x, sizeof x);
-  for (int i = 0; i < 16 / kRegisterFloats; i++) part[i] = exp_register(part[i]);
+  for (int i = 0; i < 16 / kLanes; i++) part[i] = exp_register(part[i]);
   memcpy(&x, part, sizeof x);
   return x;
 #endif

@@ -23,11 +23,11 @@ __attribute__((noinline)) static void tile_block(int64_t k, const float* a, int6
 #pragma GCC unroll 8
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) sum[r][v] = accumulate ? (vk)*(const vku*)(c + r * ldc + v * kRegisterFloats) : vk{};
+    for (int v = 0; v < NV; v++) sum[r][v] = accumulate ? (vk)*(const vku*)(c + r * ldc + v * kLanes) : vk{};
   for (int64_t p = 0; p < k; p++) {
     vk right[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) right[v] = *(const vku*)(b + v * kRegisterFloats);
+    for (int v = 0; v < NV; v++) right[v] = *(const vku*)(b + v * kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++) {
       const vk left = a[r * a_row] - vk{};  // a broadcast
@@ -40,7 +40,7 @@ __attribute__((noinline)) static void tile_block(int64_t k, const float* a, int6
 #pragma GCC unroll 8
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) *(vku*)(c + r * ldc + v * kRegisterFloats) = sum[r][v];
+    for (int v = 0; v < NV; v++) *(vku*)(c + r * ldc + v * kLanes) = sum[r][v];
 }
 
 template <int NV>
@@ -64,10 +64,10 @@ static void tile_rows(int64_t m, int64_t k, const float* a, int64_t a_row, int64
 static void tile_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_row, int64_t a_column, const float* b,
                       int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   int64_t j = 0;
-  for (; j + kTileVectors * kRegisterFloats <= n; j += kTileVectors * kRegisterFloats)
+  for (; j + kTileVectors * kLanes <= n; j += kTileVectors * kLanes)
     tile_rows<kTileVectors>(m, k, a, a_row, a_column, b + j, ldb, c + j, ldc, accumulate);
 #if defined(__AVX512F__)
-  switch ((n - j) / kRegisterFloats) {
+  switch ((n - j) / kLanes) {
     case 3: tile_rows<3>(m, k, a, a_row, a_column, b + j, ldb, c + j, ldc, accumulate); break;
     case 2: tile_rows<2>(m, k, a, a_row, a_column, b + j, ldb, c + j, ldc, accumulate); break;
     case 1: tile_rows<1>(m, k, a, a_row, a_column, b + j, ldb, c + j, ldc, accumulate); break;
