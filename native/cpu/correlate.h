@@ -27,7 +27,7 @@ static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, c
     const float *coefficients = a + s * a_step, *samples = x + s * x_step;
     for (int64_t q = 0; q < n; q++) {
       vk window[VECTORS];
-      for (int v = 0; v < VECTORS; v++) window[v] = *(const vku*)(samples + q + v * kRegisterFloats);
+      for (int v = 0; v < VECTORS; v++) window[v] = *(const vku*)(samples + q + v * kLanes);
       for (int r = 0; r < ROWS; r++) {
         const float w = coefficients[r * lda + q];
         for (int v = 0; v < VECTORS; v++) sums[r][v] += window[v] * w;
@@ -35,15 +35,15 @@ static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, c
     }
   }
   for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < VECTORS; v++) *(vku*)(out + r * ldo + v * kRegisterFloats) = sums[r][v];
+    for (int v = 0; v < VECTORS; v++) *(vku*)(out + r * ldo + v * kLanes) = sums[r][v];
 }
 
 template <int ROWS>
 static inline void correlate_rows(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
                                   int64_t width, float* out, int64_t ldo) {
   int64_t t = 0;
-  for (; t + 2 * kRegisterFloats < width; t += 3 * kRegisterFloats) correlate_tile<ROWS, 3>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
-  if (t + kRegisterFloats < width) correlate_tile<ROWS, 2>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
+  for (; t + 2 * kLanes < width; t += 3 * kLanes) correlate_tile<ROWS, 3>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
+  if (t + kLanes < width) correlate_tile<ROWS, 2>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
   else if (t < width) correlate_tile<ROWS, 1>(a, lda, a_step, x + t, x_step, segments, n, out + t, ldo);
 }
 

@@ -102,9 +102,9 @@ static inline vk gelu_derivative_register(vk x) {
 // f of each machine register that a v16 consists of.
 template <class F>
 static inline v16 by_register(v16 x, const F& f) {
-  vk part[16 / kRegisterFloats];
+  vk part[16 / kLanes];
   memcpy(part, &x, sizeof x);
-  for (int i = 0; i < 16 / kRegisterFloats; i++) part[i] = f(part[i]);
+  for (int i = 0; i < 16 / kLanes; i++) part[i] = f(part[i]);
   memcpy(&x, part, sizeof x);
   return x;
 }

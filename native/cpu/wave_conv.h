@@ -21,17 +21,17 @@ static inline void pack_wave_weights(const float* w, int64_t channels, int64_t k
     for (int64_t c = 0; c < lanes; c++) packed[j * lanes + c] = c < channels ? w[c * k + j] : 0.0f;
 }
 
-// One machine register of channels; the last one may have fewer than kRegisterFloats left.
+// One machine register of channels; the last one may have fewer than kLanes left.
 static inline vk load_register(const float* p) { return *(const vku*)p; }
 static inline void store_register(float* p, vk v) { *(vku*)p = v; }
 static inline vk load_channels(const float* p, int64_t left) {
-  if (left >= kRegisterFloats) return load_register(p);
+  if (left >= kLanes) return load_register(p);
   vk v = {};
   if (left > 0) memcpy(&v, p, (size_t)left * sizeof(float));
   return v;
 }
 static inline void store_channels(float* p, vk v, int64_t left) {
-  if (left >= kRegisterFloats) store_register(p, v);
+  if (left >= kLanes) store_register(p, v);
   else if (left > 0) memcpy(p, &v, (size_t)left * sizeof(float));
 }
 
@@ -45,7 +45,7 @@ static inline int64_t wave_block(int64_t channels) {
 const int kWaveFrames = 4;
 
 template <int K>
-struct WaveTaps {  // the weights of kRegisterFloats channels
+struct WaveTaps {  // the weights of kLanes channels
   vk w[K];
   WaveTaps(const float* weights, int64_t lanes, int64_t) {
     for (int j = 0; j < K; j++) w[j] = load_register(weights + j * lanes);
@@ -79,14 +79,14 @@ static inline void wave_frames(int64_t begin, int64_t end, const Step& step) {
   for (; t < end; t++) step(t, Width<1>());
 }
 
-// visit(t, c, z) for every frame t in [begin, end) and every kRegisterFloats channels from c: z = bias + weights . window(t).
+// visit(t, c, z) for every frame t in [begin, end) and every kLanes channels from c: z = bias + weights . window(t).
 template <int K, class Visit>
 static inline void wave_conv(const float* wave, int64_t stride, int64_t begin, int64_t end, const float* weights, const float* bias,
                              int64_t channels, int64_t k, const Visit& visit) {
   const int64_t lanes = round16(channels), block = wave_block(channels);
   for (int64_t t0 = begin; t0 < end; t0 += block) {
     const int64_t t1 = t0 + block < end ? t0 + block : end;
-    for (int64_t c = 0; c < lanes; c += kRegisterFloats) {
+    for (int64_t c = 0; c < lanes; c += kLanes) {
       const WaveTaps<K> taps(weights + c, lanes, k);
       const vk b = load_register(bias + c);
       wave_frames(t0, t1, [&](int64_t t, auto width) {
@@ -106,7 +106,7 @@ static inline void wave_conv_grad(const float* wave, int64_t stride, int64_t beg
   const int64_t lanes = round16(channels), block = wave_block(channels);
   for (int64_t t0 = begin; t0 < end; t0 += block) {
     const int64_t t1 = t0 + block < end ? t0 + block : end;
-    for (int64_t c = 0; c < lanes; c += kRegisterFloats) {
+    for (int64_t c = 0; c < lanes; c += kLanes) {
       const WaveTaps<K> taps(weights + c, lanes, k);
       const vk b = load_register(bias + c);
       vk total = load_register(sums + k * lanes + c);

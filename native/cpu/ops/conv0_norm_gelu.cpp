@@ -134,7 +134,7 @@ void shift_row(const float* x, int64_t n, float shift, float* out, int64_t padde
 // Sums of x_t (row 0) and of x_t x_t' (rows 1..K) over frames [begin, end), rows kMaxKernel apart: 64 frames in float, then double.
 template <int K>
 void chunk_moments(const float* wave, int64_t stride, int64_t begin, int64_t end, int64_t k, double* out) {
-  const int64_t n = K ? K : k, vectors = (n + kRegisterFloats - 1) / kRegisterFloats;
+  const int64_t n = K ? K : k, vectors = (n + kLanes - 1) / kLanes;
   for (int64_t i = 0; i < (n + 1) * kMaxKernel; i++) out[i] = 0;
   for (int64_t t0 = begin; t0 < end; t0 += 64) {
     const int64_t t1 = t0 + 64 < end ? t0 + 64 : end;
@@ -142,13 +142,13 @@ void chunk_moments(const float* wave, int64_t stride, int64_t begin, int64_t end
       vk first = {}, second[K ? K : kMaxKernel] = {};
       for (int64_t t = t0; t < t1; t++) {
         const float* window = wave + t * stride;
-        const vk x = load_register(window + kRegisterFloats * v);
+        const vk x = load_register(window + kLanes * v);
         first += x;
         for (int64_t j = 0; j < n; j++) second[j] += x * window[j];
       }
-      for (int i = 0; i < kRegisterFloats; i++) out[kRegisterFloats * v + i] += first[i];
+      for (int i = 0; i < kLanes; i++) out[kLanes * v + i] += first[i];
       for (int64_t j = 0; j < n; j++)
-        for (int i = 0; i < kRegisterFloats; i++) out[(j + 1) * kMaxKernel + kRegisterFloats * v + i] += second[j][i];
+        for (int i = 0; i < kLanes; i++) out[(j + 1) * kMaxKernel + kLanes * v + i] += second[j][i];
     }
   }
 }
