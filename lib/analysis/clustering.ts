@@ -37,7 +37,10 @@ export class Contingency {
     readonly clusters: number,
   ) {
     if (!(Number.isInteger(phones) && Number.isInteger(clusters) && phones > 0 && clusters > 0))
-      throw new HubertkitError('HK_ARGUMENT', `phones and clusters must be whole numbers from 1, got ${phones} and ${clusters}.`);
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `phones and clusters must be whole numbers from 1, got ${phones} and ${clusters}.`,
+      );
     this.counts = new Float64Array(phones * clusters);
   }
 
@@ -49,7 +52,10 @@ export class Contingency {
       const [i, j] = [phones[t], clusters[t]];
       if (i < 0 || j < 0) continue;
       if (!(i < this.phones && j < this.clusters))
-        throw new HubertkitError('HK_ARGUMENT', `frame ${t}: phone ${i} of ${this.phones}, cluster ${j} of ${this.clusters}.`);
+        throw new HubertkitError(
+          'HK_ARGUMENT',
+          `frame ${t}: phone ${i} of ${this.phones}, cluster ${j} of ${this.clusters}.`,
+        );
       this.counts[i * this.clusters + j]++;
     }
   }

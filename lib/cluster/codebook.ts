@@ -42,9 +42,15 @@ export class Codebook implements FeatureKind {
   /** `fit`: what {@link fitKmeans} returns. Throws HK_SHAPE, HK_ARGUMENT. */
   constructor(fit: { centroids: Float32Array; clusters: number; dim: number; seed?: number }, kind: FeatureKind) {
     if (fit.centroids.length !== fit.clusters * fit.dim || fit.clusters < 1 || fit.dim < 1)
-      throw new HubertkitError('HK_SHAPE', `A codebook of ${fit.clusters} x ${fit.dim} needs ${fit.clusters * fit.dim} values, got ${fit.centroids.length}.`);
+      throw new HubertkitError(
+        'HK_SHAPE',
+        `A codebook of ${fit.clusters} x ${fit.dim} needs ${fit.clusters * fit.dim} values, got ${fit.centroids.length}.`,
+      );
     if ((kind.feature === 'layer') !== Number.isInteger(kind.layer))
-      throw new HubertkitError('HK_ARGUMENT', `A codebook of layer features needs its layer, one of MFCC features has none; got ${kind.feature}, layer ${kind.layer}.`);
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `A codebook of layer features needs its layer, one of MFCC features has none; got ${kind.feature}, layer ${kind.layer}.`,
+      );
     this.centroids = fit.centroids;
     this.clusters = fit.clusters;
     this.dim = fit.dim;
@@ -77,19 +83,31 @@ export class Codebook implements FeatureKind {
     const { tensors, metadata } = await readSafetensors(file);
     const tensor = tensors.get('centroids');
     if (tensor?.dtype !== 'F32' || tensor.shape.length !== 2)
-      throw new HubertkitError('HK_FORMAT', `${file}: a codebook holds "centroids", F32 of two dimensions; found ${tensor ? `${tensor.dtype} [${tensor.shape}]` : [...tensors.keys()].join(', ') || 'nothing'}.`);
+      throw new HubertkitError(
+        'HK_FORMAT',
+        `${file}: a codebook holds "centroids", F32 of two dimensions; found ${tensor ? `${tensor.dtype} [${tensor.shape}]` : [...tensors.keys()].join(', ') || 'nothing'}.`,
+      );
     if (metadata.format !== formatVersion)
-      throw new HubertkitError('HK_FORMAT', `${file}: codebook format ${metadata.format ?? '(none)'}; this version reads ${formatVersion}.`);
+      throw new HubertkitError(
+        'HK_FORMAT',
+        `${file}: codebook format ${metadata.format ?? '(none)'}; this version reads ${formatVersion}.`,
+      );
     const { feature, layer } = metadata;
     if (feature !== 'mfcc' && !(feature === 'layer' && /^\d+$/.test(layer ?? '')))
-      throw new HubertkitError('HK_FORMAT', `${file}: feature must be mfcc, or layer with its number; found ${feature}, layer ${layer}.`);
+      throw new HubertkitError(
+        'HK_FORMAT',
+        `${file}: feature must be mfcc, or layer with its number; found ${feature}, layer ${layer}.`,
+      );
     const [clusters, dim] = tensor.shape;
     const codebook = new Codebook(
       { centroids: tensor.data as Float32Array, clusters, dim, seed: Number(metadata.seed ?? 0) },
       { feature, layer: feature === 'layer' ? Number(layer) : null },
     );
     if (codebook.fingerprint !== metadata.fingerprint)
-      throw new HubertkitError('HK_MISMATCH', `${file}: the centroids have fingerprint ${codebook.fingerprint}, the file says ${metadata.fingerprint}. The file is damaged: make it again.`);
+      throw new HubertkitError(
+        'HK_MISMATCH',
+        `${file}: the centroids have fingerprint ${codebook.fingerprint}, the file says ${metadata.fingerprint}. The file is damaged: make it again.`,
+      );
     return codebook;
   }
 }
@@ -100,7 +118,8 @@ export async function assignClusters(
   codebook: { centroids: Float32Array; dim: number },
 ): Promise<Assigned> {
   const { centroids, dim } = codebook;
-  if (rows.length % dim !== 0) throw new HubertkitError('HK_SHAPE', `${rows.length} values are not whole rows of ${dim}.`);
+  if (rows.length % dim !== 0)
+    throw new HubertkitError('HK_SHAPE', `${rows.length} values are not whole rows of ${dim}.`);
   const count = rows.length / dim;
   const labels = new Int32Array(count);
   const distances = new Float32Array(count);

@@ -104,5 +104,6 @@ export async function fitKmeans(
 }
 
 function checkSignal(signal?: AbortSignal): void {
-  if (signal?.aborted) throw new HubertkitError('HK_INTERRUPTED', 'The k-means fit was interrupted.', { cause: signal.reason });
+  if (signal?.aborted)
+    throw new HubertkitError('HK_INTERRUPTED', 'The k-means fit was interrupted.', { cause: signal.reason });
 }

@@ -5,8 +5,8 @@
  *     for each utterance:  u16 length  id (UTF-8)  u32 count  count units of `width` bytes (2: u16, 4: i32)
  *     JSON {utterances, units, checksum}  u32 length  "HKLABEND"
  *
- * All numbers little-endian; `checksum` = first 16 hexadecimal digits of sha256 over the utterances' bytes. A file without its
- * end is truncated and refused.
+ * All numbers little-endian; `checksum` = first 16 hexadecimal digits of sha256 over everything before its JSON. A file without
+ * its end is truncated and refused.
  */
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
@@ -103,7 +103,9 @@ export async function writeLabels(file: string, header: LabelsHeader, entries: E
   let units = 0;
   await writeAtomically(file, async (handle) => {
     const json = Buffer.from(JSON.stringify({ fingerprint, feature, layer, rate, clusters, width }));
-    await handle.writeFile(Buffer.concat([Buffer.from(beginMagic), u32(json.length), json]));
+    const begin = Buffer.concat([Buffer.from(beginMagic), u32(json.length), json]);
+    hash.update(begin);
+    await handle.writeFile(begin);
     for await (const [id, labels] of entries) {
       if (seen.has(id)) throw new HubertkitError('HK_ARGUMENT', `${file}: utterance ${id} is given twice.`);
       seen.add(id);
@@ -112,7 +114,9 @@ export async function writeLabels(file: string, header: LabelsHeader, entries: E
       units += labels.length;
       await handle.writeFile(record);
     }
-    const end = Buffer.from(JSON.stringify({ utterances: seen.size, units, checksum: hash.digest('hex').slice(0, 16) }));
+    const end = Buffer.from(
+      JSON.stringify({ utterances: seen.size, units, checksum: hash.digest('hex').slice(0, 16) }),
+    );
     await handle.writeFile(Buffer.concat([end, u32(end.length), Buffer.from(endMagic)]));
   });
 }
@@ -135,7 +139,10 @@ function encode(file: string, id: string, labels: ArrayLike<number>, clusters: n
   for (let i = 0; i < labels.length; i++, at += width) {
     const label = labels[i];
     if (!Number.isInteger(label) || label < 0 || label >= clusters)
-      throw new HubertkitError('HK_ARGUMENT', `${file}: label ${label} of utterance ${id} is not in 0..${clusters - 1}.`);
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `${file}: label ${label} of utterance ${id} is not in 0..${clusters - 1}.`,
+      );
     if (width === 2) record.writeUInt16LE(label, at);
     else record.writeInt32LE(label, at);
   }
@@ -147,22 +154,33 @@ export async function readLabels(file: string): Promise<LabelSet> {
   const bytes = await fs.promises.readFile(file).catch((cause) => {
     throw ioError('read', file, cause);
   });
-  const { header, width, body, end } = frame(file, bytes);
-  const checksum = crypto.createHash('sha256').update(body).digest('hex').slice(0, 16);
+  const { header, width, body, bodyEnd, end } = frame(file, bytes);
+  const checksum = crypto.createHash('sha256').update(bytes.subarray(0, bodyEnd)).digest('hex').slice(0, 16);
   if (checksum !== end.checksum)
-    throw new HubertkitError('HK_FORMAT', `${file}: the checksum is ${checksum}, the file says ${end.checksum}. The file is damaged: make it again.`);
+    throw new HubertkitError(
+      'HK_FORMAT',
+      `${file}: the checksum is ${checksum}, the file says ${end.checksum}. The file is damaged: make it again.`,
+    );
   const units = new Map<string, Units>();
   let at = 0;
   while (at < body.length) {
     const idEnd = at + 2 + (at + 2 <= body.length ? body.readUInt16LE(at) : 0);
     const begin = idEnd + 4;
     const stop = begin <= body.length ? begin + body.readUInt32LE(idEnd) * width : Number.POSITIVE_INFINITY;
-    if (stop > body.length) throw new HubertkitError('HK_FORMAT', `${file}: the labels of utterance ${units.size + 1} do not fit into the file.`);
+    if (stop > body.length)
+      throw new HubertkitError(
+        'HK_FORMAT',
+        `${file}: the labels of utterance ${units.size + 1} do not fit into the file.`,
+      );
     units.set(body.toString('utf8', at + 2, idEnd), decode(file, body.subarray(begin, stop), width, header.clusters));
     at = stop;
   }
-  if (units.size !== end.utterances)
-    throw new HubertkitError('HK_FORMAT', `${file}: ${units.size} utterances found, ${end.utterances} expected.`);
+  const count = [...units.values()].reduce((sum, u) => sum + u.length, 0);
+  if (units.size !== end.utterances || count !== end.units)
+    throw new HubertkitError(
+      'HK_FORMAT',
+      `${file}: ${units.size} utterances with ${count} labels found, ${end.utterances} with ${end.units} expected.`,
+    );
   return new LabelSet(header, units, file);
 }
 
@@ -170,7 +188,8 @@ function decode(file: string, bytes: Buffer, width: 2 | 4, clusters: number): Un
   const units = new (width === 2 ? Uint16Array : Int32Array)(bytes.length / width);
   new Uint8Array(units.buffer).set(bytes);
   for (const unit of units)
-    if (unit < 0 || unit >= clusters) throw new HubertkitError('HK_FORMAT', `${file}: label ${unit} is not in 0..${clusters - 1}.`);
+    if (unit < 0 || unit >= clusters)
+      throw new HubertkitError('HK_FORMAT', `${file}: label ${unit} is not in 0..${clusters - 1}.`);
   return units;
 }
 
@@ -181,21 +200,33 @@ interface End {
 }
 
 /** The parts of a label file, each checked as far as its own shape goes. */
-function frame(file: string, bytes: Buffer): { header: LabelsHeader; width: 2 | 4; body: Buffer; end: End } {
+function frame(
+  file: string,
+  bytes: Buffer,
+): { header: LabelsHeader; width: 2 | 4; body: Buffer; bodyEnd: number; end: End } {
   if (bytes.toString('latin1', 0, 8) !== beginMagic)
     throw new HubertkitError('HK_FORMAT', `${file} is not a label file: it does not begin with ${beginMagic}.`);
   if (bytes.length < 24 || bytes.toString('latin1', bytes.length - 8) !== endMagic)
-    throw new HubertkitError('HK_FORMAT', `${file} is truncated: its ${bytes.length} bytes do not end with ${endMagic}. Make the labels again.`);
+    throw new HubertkitError(
+      'HK_FORMAT',
+      `${file} is truncated: its ${bytes.length} bytes do not end with ${endMagic}. Make the labels again.`,
+    );
   const bodyBegin = 12 + bytes.readUInt32LE(8);
   const bodyEnd = bytes.length - 12 - bytes.readUInt32LE(bytes.length - 12);
-  if (bodyEnd < bodyBegin) throw new HubertkitError('HK_FORMAT', `${file}: header and end overlap. The file is damaged: make it again.`);
+  if (bodyEnd < bodyBegin)
+    throw new HubertkitError('HK_FORMAT', `${file}: header and end overlap. The file is damaged: make it again.`);
   const header = parse<LabelsHeader & { width: 2 | 4 }>(file, bytes.toString('utf8', 12, bodyBegin));
   const end = parse<End>(file, bytes.toString('utf8', bodyEnd, bytes.length - 12));
   const { width, ...rest } = header;
   const { clusters, rate, feature } = rest;
-  if ((width !== 2 && width !== 4) || !(clusters >= 1) || (rate !== 50 && rate !== 100) || (feature !== 'mfcc' && feature !== 'layer'))
+  if (
+    (width !== 2 && width !== 4) ||
+    !(clusters >= 1) ||
+    (rate !== 50 && rate !== 100) ||
+    (feature !== 'mfcc' && feature !== 'layer')
+  )
     throw new HubertkitError('HK_FORMAT', `${file}: the header does not make sense: ${JSON.stringify(header)}.`);
-  return { header: rest, width, body: bytes.subarray(bodyBegin, bodyEnd), end };
+  return { header: rest, width, body: bytes.subarray(bodyBegin, bodyEnd), bodyEnd, end };
 }
 
 function parse<T>(file: string, text: string): T {
@@ -205,7 +236,10 @@ function parse<T>(file: string, text: string): T {
   } catch {
     // said below
   }
-  throw new HubertkitError('HK_FORMAT', `${file}: header or end is not a JSON object. The file is damaged: make it again.`);
+  throw new HubertkitError(
+    'HK_FORMAT',
+    `${file}: header or end is not a JSON object. The file is damaged: make it again.`,
+  );
 }
 
 /** Writes the labels of `ids`, in that order, as fairseq's `.km`: one line of numbers for each utterance. Throws HK_MISMATCH, HK_IO. */
@@ -213,7 +247,8 @@ export async function writeKm(file: string, labels: LabelSet, ids: Iterable<stri
   await writeAtomically(file, async (handle) => {
     for (const id of ids) {
       const units = labels.units.get(id);
-      if (!units) throw new HubertkitError('HK_MISMATCH', `${labels.name}: utterance ${id} has no labels to write to ${file}.`);
+      if (!units)
+        throw new HubertkitError('HK_MISMATCH', `${labels.name}: utterance ${id} has no labels to write to ${file}.`);
       await handle.writeFile(`${units.join(' ')}\n`);
     }
   });
@@ -230,13 +265,19 @@ export async function readKm(file: string, ids: readonly string[], header: Label
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();
   if (lines.length !== ids.length)
-    throw new HubertkitError('HK_MISMATCH', `${file} has ${lines.length} lines for ${ids.length} utterances. It belongs to another list of utterances.`);
+    throw new HubertkitError(
+      'HK_MISMATCH',
+      `${file} has ${lines.length} lines for ${ids.length} utterances. It belongs to another list of utterances.`,
+    );
   const units = new Map<string, Units>();
   lines.forEach((line, i) => {
     const words = line.trim().split(/\s+/).filter(Boolean);
     const bad = words.find((word) => !/^\d+$/.test(word) || Number(word) >= header.clusters);
     if (bad !== undefined)
-      throw new HubertkitError('HK_FORMAT', `${file}, line ${i + 1} (${ids[i]}): "${bad}" is not a label in 0..${header.clusters - 1}.`);
+      throw new HubertkitError(
+        'HK_FORMAT',
+        `${file}, line ${i + 1} (${ids[i]}): "${bad}" is not a label in 0..${header.clusters - 1}.`,
+      );
     units.set(ids[i], Int32Array.from(words, Number));
   });
   return new LabelSet({ ...header }, units, file);

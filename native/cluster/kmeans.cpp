@@ -1,5 +1,6 @@
 #include "cluster/kmeans.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,12 @@ double sum_of(const float* x, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; i++) sum += x[i];
   return sum;
+}
+
+bool all_finite(const float* x, int64_t n) {
+  int bad = 0;
+  for (int64_t i = 0; i < n; i++) bad |= !(fabsf(x[i]) <= FLT_MAX);
+  return !bad;
 }
 
 }  // namespace
@@ -109,9 +116,9 @@ double KMeans::uniform(uint32_t stream, uint64_t draw, uint32_t element) const {
 
 void KMeans::append(const float* rows, int64_t count) {
   if (phase_ != Phase::filling) throw Error("HK_ARGUMENT", "k-means: rows cannot be added once the fit has begun");
-  for (int64_t i = 0; i < count * o_.dim; i++)
-    if (!isfinite(rows[i]))
-      throw Error("HK_ARGUMENT", "k-means: row " + text((double)(seen_ + i / o_.dim)) + " has a value that is not finite");
+  for (int64_t i = 0; i < count; i++)
+    if (!all_finite(rows + i * o_.dim, o_.dim))
+      throw Error("HK_ARGUMENT", "k-means: row " + text((double)(seen_ + i)) + " has a value that is not finite");
   for (int64_t i = 0; i < count; i++, seen_++) {
     const int64_t slot = seen_ < capacity_ ? seen_ : (int64_t)below(kReservoir, (uint64_t)seen_, 0, (uint64_t)seen_ + 1);
     if (slot < capacity_) memcpy(row(slot), rows + i * o_.dim, (size_t)o_.dim * sizeof(float));

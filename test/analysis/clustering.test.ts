@@ -72,8 +72,17 @@ test('frames without a phone or a cluster are left out; utterances add up', () =
 });
 
 test('no frames, or one phone only: zeros, no NaN', () => {
-  expect(clusteringMeasures([], [], { phones: 2, clusters: 2 })).toMatchObject({ frames: 0, pnmi: 0, chancePnmi: 0, phonePurity: 0 });
-  expect(clusteringMeasures([1, 1], [0, 1], { phones: 2, clusters: 2 })).toMatchObject({ pnmi: 0, chancePnmi: 0, phonePurity: 1 });
+  expect(clusteringMeasures([], [], { phones: 2, clusters: 2 })).toMatchObject({
+    frames: 0,
+    pnmi: 0,
+    chancePnmi: 0,
+    phonePurity: 0,
+  });
+  expect(clusteringMeasures([1, 1], [0, 1], { phones: 2, clusters: 2 })).toMatchObject({
+    pnmi: 0,
+    chancePnmi: 0,
+    phonePurity: 1,
+  });
 });
 
 test('labels that do not fit are refused', () => {

@@ -17,13 +17,13 @@ function* pieces(rows: Float32Array, dim: number, size: number): Generator<Float
   for (let i = 0; i < rows.length; i += size * dim) yield rows.subarray(i, i + size * dim);
 }
 
-const fit = (rows: Float32Array, options: KmeansOptions) => fitKmeans(pieces(rows, options.dim, 1000), options);
+const fitted = (rows: Float32Array, options: KmeansOptions) => fitKmeans(pieces(rows, options.dim, 1000), options);
 
 describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
   test('separated blobs are found exactly: inertia of an independent float64 Lloyd from the true means', async () => {
     const dim = 7;
     const rows = blobs(4000, 12, dim, 0.3);
-    const result = await fit(rows, { clusters: 12, dim, method, nInit: 5, batchSize: 500, seed: 3 });
+    const result = await fitted(rows, { clusters: 12, dim, method, nInit: 5, batchSize: 500, seed: 3 });
     const truth = lloyd(rows, rows.subarray(0, 12 * dim), dim); // the first 12 rows are one of each blob
     expect(result.inertia / truth.inertia).toBeGreaterThan(1 - 1e-6);
     expect(result.inertia / truth.inertia).toBeLessThan(method === 'lloyd' ? 1 + 1e-6 : 1.01);
@@ -34,8 +34,10 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
     const dim = 5;
     const random = randomNumbers(8);
     const rows = Float32Array.from({ length: 3000 * dim }, random);
-    const best = Math.min(...[0, 1, 2, 3].map((i) => lloyd(rows, rows.subarray(i * 100, i * 100 + 20 * dim), dim, 60).inertia));
-    const result = await fit(rows, { clusters: 20, dim, method, nInit: 5, batchSize: 600, seed: 1 });
+    const best = Math.min(
+      ...[0, 1, 2, 3].map((i) => lloyd(rows, rows.subarray(i * 100, i * 100 + 20 * dim), dim, 60).inertia),
+    );
+    const result = await fitted(rows, { clusters: 20, dim, method, nInit: 5, batchSize: 600, seed: 1 });
     expect(result.inertia / best).toBeLessThan(method === 'lloyd' ? 1.02 : 1.05);
     const check = nearest(rows, result.centroids, dim).distances.reduce((a, b) => a + b, 0);
     expect(Math.abs(result.inertia / check - 1)).toBeLessThan(1e-5);
@@ -61,9 +63,9 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
     const threads = wrapped((native) => native.backendInfo().threads);
     try {
       wrapped((native) => native.setThreads(1));
-      const one = await fit(rows, options);
+      const one = await fitted(rows, options);
       wrapped((native) => native.setThreads(3));
-      expect(await fit(rows, options)).toEqual(one);
+      expect(await fitted(rows, options)).toEqual(one);
     } finally {
       wrapped((native) => native.setThreads(threads));
     }
@@ -72,20 +74,22 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
   test('another seed gives other centroids', async () => {
     const rows = Float32Array.from({ length: 2000 }, randomNumbers(4));
     const options = { clusters: 8, dim: 2, method, nInit: 1, maxIterations: 2 };
-    const fingerprints = [await fit(rows, { ...options, seed: 1 }), await fit(rows, { ...options, seed: 2 })].map((f) => f.fingerprint);
+    const fingerprints = [await fitted(rows, { ...options, seed: 1 }), await fitted(rows, { ...options, seed: 2 })].map(
+      (f) => f.fingerprint,
+    );
     expect(fingerprints[0]).not.toBe(fingerprints[1]);
   });
 
   test('fewer distinct rows than clusters: finite centroids, inertia 0', async () => {
     const rows = Float32Array.from({ length: 60 }, (_, i) => (i >> 1) % 3);
-    const result = await fit(rows, { clusters: 7, dim: 2, method, nInit: 2 });
+    const result = await fitted(rows, { clusters: 7, dim: 2, method, nInit: 2 });
     expect(result.centroids.every(Number.isFinite)).toBe(true);
     expect(result.inertia).toBeCloseTo(0, 10);
   });
 
   test('as many clusters as rows: inertia 0', async () => {
     const rows = blobs(30, 30, 3, 0);
-    expect((await fit(rows, { clusters: 30, dim: 3, method, nInit: 1 })).inertia).toBeCloseTo(0, 8);
+    expect((await fitted(rows, { clusters: 30, dim: 3, method, nInit: 1 })).inertia).toBeCloseTo(0, 8);
   });
 
   test('an abort stops the fit between two steps', async () => {
@@ -94,14 +98,23 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
     const onProgress = ({ phase, iteration }: { phase: string; iteration: number }) => {
       if (phase === method && iteration >= 2) controller.abort();
     };
-    const options = { clusters: 50, dim: 4, method, nInit: 1, tolerance: 0, batchSize: 500, onProgress, signal: controller.signal };
-    await expect(fit(rows, options)).rejects.toMatchObject({ code: 'HK_INTERRUPTED' });
+    const options = {
+      clusters: 50,
+      dim: 4,
+      method,
+      nInit: 1,
+      tolerance: 0,
+      batchSize: 500,
+      onProgress,
+      signal: controller.signal,
+    };
+    await expect(fitted(rows, options)).rejects.toMatchObject({ code: 'HK_INTERRUPTED' });
   });
 
   test('progress goes through reading, seeding and the method to done, and inertia falls', async () => {
     const phases: string[] = [];
     const inertia: number[] = [];
-    await fit(blobs(3000, 20, 8, 2), {
+    await fitted(blobs(3000, 20, 8, 2), {
       clusters: 20,
       dim: 8,
       method,
@@ -133,7 +146,12 @@ describe('wrong arguments are refused by name', () => {
   test.each([
     [{ clusters: 11, dim: 2 }, rows, 'HK_ARGUMENT', /11 clusters need at least as many rows, got 10/],
     [{ clusters: 2, dim: 3 }, rows, 'HK_SHAPE', /20 values are not whole rows of 3/],
-    [{ clusters: 2, dim: 2 }, new Float32Array([1, 2, Number.NaN, 3]), 'HK_ARGUMENT', /row 1 has a value that is not finite/],
+    [
+      { clusters: 2, dim: 2 },
+      new Float32Array([1, 2, Number.NaN, 3]),
+      'HK_ARGUMENT',
+      /row 1 has a value that is not finite/,
+    ],
     [{ clusters: 2.5, dim: 2 }, rows, 'HK_ARGUMENT', /clusters: expected a whole number/],
     [{ clusters: 2, dim: 2, seed: -1 }, rows, 'HK_ARGUMENT', /seed/],
     [{ clusters: 5, dim: 2, memoryBytes: 64 }, rows, 'HK_MEMORY', /64 bytes are too few for 5 clusters/],
@@ -150,7 +168,10 @@ test('a codebook assigns like the reference, over several parts', async () => {
   const dim = 3;
   const rows = blobs(40000, 6, dim, 1);
   const centroids = blobs(6, 6, dim, 0);
-  const { labels, distances } = await new Codebook({ centroids, clusters: 6, dim }, { feature: 'layer', layer: 0 }).assign(rows);
+  const { labels, distances } = await new Codebook(
+    { centroids, clusters: 6, dim },
+    { feature: 'layer', layer: 0 },
+  ).assign(rows);
   const expected = nearest(rows, centroids, dim);
   expect(labels.every((label, i) => label === expected.labels[i])).toBe(true);
   expect(distances.every((d, i) => Math.abs(d - expected.distances[i]) < 1e-4)).toBe(true);

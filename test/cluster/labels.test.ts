@@ -1,7 +1,15 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { Codebook, LabelSet, type LabelsHeader, readKm, readLabels, writeKm, writeLabels } from '../../lib/cluster/index';
+import {
+  Codebook,
+  LabelSet,
+  type LabelsHeader,
+  readKm,
+  readLabels,
+  writeKm,
+  writeLabels,
+} from '../../lib/cluster/index';
 
 const header: LabelsHeader = { fingerprint: '0123456789abcdef', feature: 'layer', layer: 6, rate: 50, clusters: 100 };
 const entries: [string, number[]][] = [
@@ -71,9 +79,21 @@ describe('labels for frames', () => {
   });
 
   test('the first utterance whose counts differ by more is named with both counts', () => {
-    const labels = new LabelSet(header, new Map([['good', new Uint16Array(99)], ['bad', new Uint16Array(50)]]), 'labels.bin');
+    const labels = new LabelSet(
+      header,
+      new Map([
+        ['good', new Uint16Array(99)],
+        ['bad', new Uint16Array(50)],
+      ]),
+      'labels.bin',
+    );
     labels.check([{ id: 'good', samples: 32000 }]);
-    const check = () => labels.check([{ id: 'good', samples: 32000 }, { id: 'bad', samples: 32000 }, { id: 'none', samples: 1 }]);
+    const check = () =>
+      labels.check([
+        { id: 'good', samples: 32000 },
+        { id: 'bad', samples: 32000 },
+        { id: 'none', samples: 1 },
+      ]);
     expect(check).toThrow(/labels\.bin: utterance bad has 99 frames .* but 50 labels/);
     expect(() => labels.check([{ id: 'none', samples: 32000 }])).toThrow(/utterance none has no labels/);
     expect(() => set(50, 198).check([{ id: 'u', samples: 32000 }])).toThrow(/another rate/);
@@ -104,15 +124,24 @@ describe("fairseq's .km", () => {
   test('wrong line counts and labels are refused with their place', async () => {
     const file = path.join(folder, 'x.km');
     fs.writeFileSync(file, '1 2\n3 100\n');
-    await expect(readKm(file, ['a'], header)).rejects.toMatchObject({ code: 'HK_MISMATCH', message: expect.stringMatching(/2 lines for 1/) });
-    await expect(readKm(file, ['a', 'b'], header)).rejects.toMatchObject({ message: expect.stringMatching(/line 2 \(b\): "100"/) });
+    await expect(readKm(file, ['a'], header)).rejects.toMatchObject({
+      code: 'HK_MISMATCH',
+      message: expect.stringMatching(/2 lines for 1/),
+    });
+    await expect(readKm(file, ['a', 'b'], header)).rejects.toMatchObject({
+      message: expect.stringMatching(/line 2 \(b\): "100"/),
+    });
     fs.writeFileSync(file, '1 x\n');
     await expect(readKm(file, ['a'], header)).rejects.toMatchObject({ code: 'HK_FORMAT' });
   });
 });
 
 describe('codebook files', () => {
-  const make = () => new Codebook({ centroids: Float32Array.from([1, 2, 3, 4, 5, 6]), clusters: 2, dim: 3, seed: 4 }, { feature: 'layer', layer: 0 });
+  const make = () =>
+    new Codebook(
+      { centroids: Float32Array.from([1, 2, 3, 4, 5, 6]), clusters: 2, dim: 3, seed: 4 },
+      { feature: 'layer', layer: 0 },
+    );
 
   test('what is saved is loaded', async () => {
     const file = path.join(folder, 'centroids.safetensors');
@@ -144,6 +173,8 @@ describe('codebook files', () => {
 
   test('a layer codebook without its layer is refused', () => {
     expect(() => new Codebook(make(), { feature: 'layer', layer: null })).toThrow(/needs its layer/);
-    expect(() => new Codebook({ centroids: new Float32Array(5), clusters: 2, dim: 3 }, { feature: 'mfcc', layer: null })).toThrow(/needs 6 values/);
+    expect(
+      () => new Codebook({ centroids: new Float32Array(5), clusters: 2, dim: 3 }, { feature: 'mfcc', layer: null }),
+    ).toThrow(/needs 6 values/);
   });
 });

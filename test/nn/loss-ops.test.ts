@@ -74,12 +74,17 @@ describe('masked cross-entropy', () => {
   async function gradient(x: MaskedCrossEntropyInput, weights: [number, number], unmasked = 1): Promise<NdArray[]> {
     const [, z, lse] = await forward(x, unmasked);
     const dsums = f32([6], [weights[0], 7, 7, weights[1], 7, 7]);
-    return callOp('masked_cross_entropy_grad', [...inputsOf(x), z, lse, dsums], { temperature: x.temperature, unmasked }, [
-      { shape: [x.B, x.T, x.D] },
-      { shape: [x.P, x.D], accumulates: true },
-      { shape: [x.P], accumulates: true },
-      { shape: [x.K, x.P], accumulates: true },
-    ]);
+    return callOp(
+      'masked_cross_entropy_grad',
+      [...inputsOf(x), z, lse, dsums],
+      { temperature: x.temperature, unmasked },
+      [
+        { shape: [x.B, x.T, x.D] },
+        { shape: [x.P, x.D], accumulates: true },
+        { shape: [x.P], accumulates: true },
+        { shape: [x.K, x.P], accumulates: true },
+      ],
+    );
   }
 
   test.each([
@@ -106,7 +111,8 @@ describe('masked cross-entropy', () => {
     const x = example(2, 9, 5, 4, 6, 3);
     const objective = () => {
       let sum = 0;
-      for (const { group, loss } of maskedCrossEntropyFrames(x)) if (group >= 0) sum += loss * (group === 0 ? masked : unmasked);
+      for (const { group, loss } of maskedCrossEntropyFrames(x))
+        if (group >= 0) sum += loss * (group === 0 ? masked : unmasked);
       return sum;
     };
     const [dh, dwp, dbp, de] = await gradient(x, [masked, unmasked]);
@@ -149,7 +155,10 @@ describe('masked cross-entropy', () => {
 
   test('a collapsed model, whose embeddings are all equal, gets nothing right by chance', async () => {
     const x = example(1, 8, 4, 3, 5);
-    const [sums] = await forward({ ...x, e: Array.from({ length: 15 }, (_, i) => [0.5, -1, 2][i % 3]), labels: Array(8).fill(0) }, 1);
+    const [sums] = await forward(
+      { ...x, e: Array.from({ length: 15 }, (_, i) => [0.5, -1, 2][i % 3]), labels: Array(8).fill(0) },
+      1,
+    );
     expect(sums.data[2] + sums.data[5]).toBe(0);
     expect(sums.data[0]).toBeCloseTo(sums.data[1] * Math.log(5), 4);
   });
@@ -194,7 +203,9 @@ describe('cross-entropy', () => {
       expectedGradient.push(...softmax(row).map((p, k) => (kept ? 0.25 * (p - (k === labels[i] ? 1 : 0)) : 0)));
     });
     expect(worst(sums.data, expected)).toBeLessThan(1e-5);
-    const [dlogits] = await callOp('cross_entropy_grad', [...inputs, lse, f32([3], [0.25, 0, 0])], {}, [{ shape: [N, K] }]);
+    const [dlogits] = await callOp('cross_entropy_grad', [...inputs, lse, f32([3], [0.25, 0, 0])], {}, [
+      { shape: [N, K] },
+    ]);
     expect(worst(dlogits.data, expectedGradient)).toBeLessThan(1e-5);
   });
 });
@@ -239,7 +250,11 @@ describe('CTC', () => {
   test.each(tiny)('%s: the gradient is that of the float64 reference by central differences', async (_, target) => {
     const logits = draw(7, 4, 12);
     const flat = Float64Array.from(logits.flat());
-    const loss = () => ctcLoss(Array.from({ length: 7 }, (_, t) => Array.from(flat.subarray(t * 4, t * 4 + 4))), target);
+    const loss = () =>
+      ctcLoss(
+        Array.from({ length: 7 }, (_, t) => Array.from(flat.subarray(t * 4, t * 4 + 4))),
+        target,
+      );
     const [, unit] = await run([logits], [target]);
     expect(worst(unit.data, numericalGradient(flat, loss))).toBeLessThan(1e-5);
   });
@@ -264,7 +279,9 @@ describe('CTC', () => {
     const expected = ctcLoss(logits, target);
     expect(expected).toBeGreaterThan(2000);
     expect(Math.abs(loss.data[0] - expected) / expected).toBeLessThan(1e-6);
-    const perFrame = Array.from({ length: 400 }, (_, t) => [...unit.data.subarray(t * 4, t * 4 + 4)].reduce((a, b) => a + b, 0));
+    const perFrame = Array.from({ length: 400 }, (_, t) =>
+      [...unit.data.subarray(t * 4, t * 4 + 4)].reduce((a, b) => a + b, 0),
+    );
     expect(Math.max(...perFrame.map(Math.abs))).toBeLessThan(1e-4); // softmax and occupancy both sum to 1
   });
 
@@ -290,13 +307,23 @@ describe('CTC', () => {
     ['more frames than there are', [[1]], [5]],
     ['a negative length', [[1]], [-1]],
   ])('%s is refused', async (_, targets, frames) => {
-    await expect(run([draw(4, 3, 1)], targets, frames)).rejects.toMatchObject({ message: expect.stringMatching(/ctc: /) });
+    await expect(run([draw(4, 3, 1)], targets, frames)).rejects.toMatchObject({
+      message: expect.stringMatching(/ctc: /),
+    });
   });
 });
 
 describe('AdamW', () => {
   // The op takes its settings as float32; 1 - beta2 feels that.
-  const hyper = { lr: 0.01, beta1: Math.fround(0.9), beta2: Math.fround(0.98), eps: 1e-6, weightDecay: 0.01, clip: 0.5, step: 1 };
+  const hyper = {
+    lr: 0.01,
+    beta1: Math.fround(0.9),
+    beta2: Math.fround(0.98),
+    eps: 1e-6,
+    weightDecay: 0.01,
+    clip: 0.5,
+    step: 1,
+  };
   const ends = [5, 5, 40000, 50001];
   const trainable = [1, 1, 0, 1];
   const isTrainable = (i: number) => trainable[ends.findIndex((end) => i < end)] === 1;
@@ -304,7 +331,15 @@ describe('AdamW', () => {
   async function step(s: { p: number[]; g: number[]; m: number[]; v: number[] }, h: typeof hyper) {
     const n = s.p.length;
     const settings = f32([7], [h.lr, h.beta1, h.beta2, h.eps, h.weightDecay, h.clip, h.step]);
-    const inputs = [f32([n], s.p), f32([n], s.g), f32([n], s.m), f32([n], s.v), i32([4], ends), u8([4], trainable), settings];
+    const inputs = [
+      f32([n], s.p),
+      f32([n], s.g),
+      f32([n], s.m),
+      f32([n], s.v),
+      i32([4], ends),
+      u8([4], trainable),
+      settings,
+    ];
     const [info, p, g, m, v] = await callOp('adamw', inputs, {}, [{ shape: [2] }], { mutated: [0, 1, 2, 3] });
     return { info: [...info.data], p: [...p.data], g: [...g.data], m: [...m.data], v: [...v.data] };
   }
@@ -314,36 +349,42 @@ describe('AdamW', () => {
     return { p: draw(), g: draw(), m: Array(50001).fill(0), v: Array(50001).fill(0) };
   }
 
-  test.each([0, 0.5, 1e9])('two steps with clip %d agree with the float64 reference; frozen segments stay', async (clip) => {
-    const reference = start();
-    let state = start();
-    for (let k = 1; k <= 2; k++) {
-      const o = { ...hyper, clip, step: k };
-      const random = randomNumbers(20 + k);
-      reference.g = state.g = state.g.map(random);
-      reference.g = [...reference.g];
-      const norm = adamwStep(reference, isTrainable, o);
-      const { info, ...next } = await step(state, o);
-      expect(Math.abs(info[0] / norm - 1)).toBeLessThan(1e-6);
-      expect(info[1]).toBe(0);
-      expect(next.g.every((g) => g === 0)).toBe(true);
-      expect(worst(next.p, reference.p)).toBeLessThan(1e-6);
-      expect(worst(next.m, reference.m)).toBeLessThan(1e-6);
-      expect(worst(next.v, reference.v)).toBeLessThan(1e-6);
-      expect(next.p.slice(5, 40000)).toEqual(state.p.slice(5, 40000));
-      state = next;
-    }
-  });
+  test.each([0, 0.5, 1e9])(
+    'two steps with clip %d agree with the float64 reference; frozen segments stay',
+    async (clip) => {
+      const reference = start();
+      let state = start();
+      for (let k = 1; k <= 2; k++) {
+        const o = { ...hyper, clip, step: k };
+        const random = randomNumbers(20 + k);
+        reference.g = state.g = state.g.map(random);
+        reference.g = [...reference.g];
+        const norm = adamwStep(reference, isTrainable, o);
+        const { info, ...next } = await step(state, o);
+        expect(Math.abs(info[0] / norm - 1)).toBeLessThan(1e-6);
+        expect(info[1]).toBe(0);
+        expect(next.g.every((g) => g === 0)).toBe(true);
+        expect(worst(next.p, reference.p)).toBeLessThan(1e-6);
+        expect(worst(next.m, reference.m)).toBeLessThan(1e-6);
+        expect(worst(next.v, reference.v)).toBeLessThan(1e-6);
+        expect(next.p.slice(5, 40000)).toEqual(state.p.slice(5, 40000));
+        state = next;
+      }
+    },
+  );
 
-  test.each([Number.NaN, Number.POSITIVE_INFINITY])('a gradient of %d skips the step and zeroes the gradients', async (value) => {
-    const state = start();
-    state.g[45000] = value;
-    const next = await step(state, hyper);
-    expect(next.info[1]).toBe(1);
-    expect(next.p).toEqual(state.p);
-    expect(next.m).toEqual(state.m);
-    expect(next.g.every((g) => g === 0)).toBe(true);
-  });
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    'a gradient of %d skips the step and zeroes the gradients',
+    async (value) => {
+      const state = start();
+      state.g[45000] = value;
+      const next = await step(state, hyper);
+      expect(next.info[1]).toBe(1);
+      expect(next.p).toEqual(state.p);
+      expect(next.m).toEqual(state.m);
+      expect(next.g.every((g) => g === 0)).toBe(true);
+    },
+  );
 
   test('a gradient that is not finite in a frozen segment does no harm', async () => {
     const state = start();
@@ -392,10 +433,12 @@ describe('k-means assignment', () => {
   });
 
   test('rows near their centroid, far from the origin, keep an exact distance', async () => {
-    const [, distances] = await callOp('kmeans_assign', [f32([1, 2], [10000.5, 10000]), f32([2, 2], [10000, 10000, 0, 0])], {}, [
-      { shape: [1], dtype: 'i32' },
-      { shape: [1] },
-    ]);
+    const [, distances] = await callOp(
+      'kmeans_assign',
+      [f32([1, 2], [10000.5, 10000]), f32([2, 2], [10000, 10000, 0, 0])],
+      {},
+      [{ shape: [1], dtype: 'i32' }, { shape: [1] }],
+    );
     expect(distances.data[0]).toBe(0.25);
   });
 });

@@ -19,7 +19,9 @@ export interface MaskedCrossEntropyInput {
 }
 
 /** Per frame: group (0 masked, 1 unmasked, -1 not visited), loss in nats, correct. */
-export function maskedCrossEntropyFrames(x: MaskedCrossEntropyInput): { group: number; loss: number; correct: boolean }[] {
+export function maskedCrossEntropyFrames(
+  x: MaskedCrossEntropyInput,
+): { group: number; loss: number; correct: boolean }[] {
   const { T, D, P, K } = x;
   return Array.from({ length: x.B * T }, (_, i) => {
     const label = x.labels[i];
@@ -160,7 +162,12 @@ export function nearest(rows: Numbers, centroids: Numbers, dim: number): { label
 }
 
 /** Lloyd's iterations from given centroids until nothing moves; returns the inertia. */
-export function lloyd(rows: Numbers, start: Numbers, dim: number, iterations = 100): { centroids: Float64Array; inertia: number } {
+export function lloyd(
+  rows: Numbers,
+  start: Numbers,
+  dim: number,
+  iterations = 100,
+): { centroids: Float64Array; inertia: number } {
   const centroids = Float64Array.from(start);
   for (let iteration = 0; iteration < iterations; iteration++) {
     const { labels } = nearest(rows, centroids, dim);
