@@ -38,7 +38,12 @@ function processor(): Check {
   const found = `${os.cpus()[0]?.model ?? 'unknown'} (${has.join(' ') || 'no AVX2'})`;
   return has.includes('avx2')
     ? { name: 'processor', status: 'ok', found }
-    : { name: 'processor', status: 'absent', found, advice: 'Without AVX2 the portable kernels run: correct, but several times slower.' };
+    : {
+        name: 'processor',
+        status: 'absent',
+        found,
+        advice: 'Without AVX2 the portable kernels run: correct, but several times slower.',
+      };
 }
 
 function threads(): Check {
@@ -50,7 +55,8 @@ function threads(): Check {
 
 function memory(): Check {
   const total = os.totalmem();
-  const available = Number(/^MemAvailable:\s+(\d+) kB/m.exec(readText('/proc/meminfo'))?.[1] ?? os.freemem() / 1024) * 1024;
+  const available =
+    Number(/^MemAvailable:\s+(\d+) kB/m.exec(readText('/proc/meminfo'))?.[1] ?? os.freemem() / 1024) * 1024;
   const limit = Number(readText('/sys/fs/cgroup/memory.max')) || Number.POSITIVE_INFINITY;
   const usable = Math.min(available, limit);
   const found = `${(usable / GIB).toFixed(1)} GiB usable of ${(total / GIB).toFixed(1)} GiB`;
@@ -80,14 +86,25 @@ async function buildTools(): Promise<Check[]> {
   const tool = async (name: string, packageName: string, argument = '--version'): Promise<Check> => {
     const out = await promisify(execFile)(name, [argument]).catch(() => undefined);
     const found = out?.stdout.split('\n')[0].trim();
-    return found ? { name, status: 'ok', found } : { name, status: absent, found: 'not found', advice: install(packageName) };
+    return found
+      ? { name, status: 'ok', found }
+      : { name, status: absent, found: 'not found', advice: install(packageName) };
   };
   const header = (name: string, file: string, packageName: string): Check => {
-    const found = ['/usr/include', '/usr/local/include'].map((folder) => path.join(folder, file)).find((full) => fs.existsSync(full));
-    return found ? { name, status: 'ok', found } : { name, status: absent, found: 'no headers', advice: install(packageName) };
+    const found = ['/usr/include', '/usr/local/include']
+      .map((folder) => path.join(folder, file))
+      .find((full) => fs.existsSync(full));
+    return found
+      ? { name, status: 'ok', found }
+      : { name, status: absent, found: 'no headers', advice: install(packageName) };
   };
   return [
-    ...(await Promise.all([tool('cmake', 'cmake'), tool('g++', 'g++'), tool('ninja', 'ninja-build'), tool('pkg-config', 'pkg-config')])),
+    ...(await Promise.all([
+      tool('cmake', 'cmake'),
+      tool('g++', 'g++'),
+      tool('ninja', 'ninja-build'),
+      tool('pkg-config', 'pkg-config'),
+    ])),
     header('oneDNN headers', 'oneapi/dnnl/dnnl.h', 'libdnnl-dev'),
     header('libsndfile headers', 'sndfile.h', 'libsndfile1-dev'),
     header('libsoxr headers', 'soxr.h', 'libsoxr-dev'),
@@ -100,14 +117,24 @@ function gpuDriver(): Check {
   const devices = list('/dev').filter((name) => /^nvidia\d+$/.test(name)).length;
   return driver && devices > 0
     ? { name: 'NVIDIA GPU', status: 'ok', found: `${devices} device${devices > 1 ? 's' : ''}, driver ${driver}` }
-    : { name: 'NVIDIA GPU', status: 'absent', found: driver ? `driver ${driver}, no device` : 'no driver', advice: 'Not needed: everything runs on the CPU.' };
+    : {
+        name: 'NVIDIA GPU',
+        status: 'absent',
+        found: driver ? `driver ${driver}, no device` : 'no driver',
+        advice: 'Not needed: everything runs on the CPU.',
+      };
 }
 
 function cudaBackend(): Check {
   const file = path.join(packageRoot, 'build', 'cmake', 'Release', 'libhubertkit_cuda.so');
   return fs.existsSync(file)
     ? { name: 'CUDA back-end', status: 'ok', found: file }
-    : { name: 'CUDA back-end', status: 'absent', found: 'not built', advice: 'Not needed: everything runs on the CPU.' };
+    : {
+        name: 'CUDA back-end',
+        status: 'absent',
+        found: 'not built',
+        advice: 'Not needed: everything runs on the CPU.',
+      };
 }
 
 function install(packageName: string): string {

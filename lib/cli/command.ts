@@ -74,7 +74,8 @@ export function columns(rows: (string | number)[][]): string {
 export function integer(name: string, text: string, low = 0, high = Number.MAX_SAFE_INTEGER): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < low || value > high) {
-    const range = high === Number.MAX_SAFE_INTEGER ? `a whole number >= ${low}` : `a whole number from ${low} to ${high}`;
+    const range =
+      high === Number.MAX_SAFE_INTEGER ? `a whole number >= ${low}` : `a whole number from ${low} to ${high}`;
     throw new HubertkitError('HK_USAGE', `${name} takes ${range}, got "${text}".`);
   }
   return value;
@@ -84,6 +85,24 @@ export function integer(name: string, text: string, low = 0, high = Number.MAX_S
 export function seconds(name: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text);
   const value = match ? Number(match[1]) * { s: 1, m: 60, h: 3600 }[(match[2] ?? 'm') as 's' | 'm' | 'h'] : 0;
-  if (!(value > 0)) throw new HubertkitError('HK_USAGE', `${name} takes a duration such as 90s, 10m or 2h, got "${text}".`);
+  if (!(value > 0))
+    throw new HubertkitError('HK_USAGE', `${name} takes a duration such as 90s, 10m or 2h, got "${text}".`);
   return value;
+}
+
+/** For options that may be given several times. */
+export function collect(value: string, all: string[]): string[] {
+  return [...all, value];
+}
+
+/** key=value assignments as an object; values are YAML. */
+export function assign(assignments: string[]): Record<string, unknown> {
+  const { parse } = require('yaml') as typeof import('yaml');
+  return Object.fromEntries(
+    assignments.map((assignment) => {
+      const [, key, value] = /^([A-Za-z]+)=(.*)$/s.exec(assignment) ?? [];
+      if (!key) throw new HubertkitError('HK_USAGE', `--set takes key=value (learningRate=5e-4), got "${assignment}".`);
+      return [key, parse(value)];
+    }),
+  );
 }

@@ -58,7 +58,14 @@ export class Progress {
     const rate = (step.done - this.startedFrom) / (time - this.startedAt);
     const eta = rate > 0 && step.done < step.total ? `ETA ${clock((step.total - step.done) / rate)}` : '';
     const count = `${step.done}/${step.total}${step.unit ? ` ${step.unit}` : ''}`;
-    return [step.label, this.stream.isTTY ? this.bar(share) : '', `${Math.floor(100 * share)} %`, count, ...(step.values ?? []), eta]
+    return [
+      step.label,
+      this.stream.isTTY ? this.bar(share) : '',
+      `${Math.floor(100 * share)} %`,
+      count,
+      ...(step.values ?? []),
+      eta,
+    ]
       .filter(Boolean)
       .join('  ');
   }
@@ -73,5 +80,7 @@ export class Progress {
 export function clock(seconds: number): string {
   const s = Math.round(seconds);
   const two = (n: number) => String(n).padStart(2, '0');
-  return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+  return s < 3600
+    ? `${Math.floor(s / 60)}:${two(s % 60)}`
+    : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }

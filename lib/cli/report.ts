@@ -12,7 +12,9 @@ export function register(program: Command): void {
         const { report } = require('../report') as typeof import('../report');
         const result = await report(runs, options);
         print(`${result.summary.join('\n\n')}\n`);
-        print(`${result.figures.length} charts as SVG files: ${require('node:path').dirname(result.figures[0] ?? result.html)}`);
+        print(
+          `${result.figures.length} charts as SVG files: ${require('node:path').dirname(result.figures[0] ?? result.html)}`,
+        );
         print(result.html);
       }),
     );

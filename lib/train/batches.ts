@@ -90,7 +90,11 @@ export function* microBatches(buckets: readonly Bucket[], seed: number, from = 0
  * Each bucket shuffled and cut into batches, the batches of all buckets shuffled. A last batch that is not full is filled from the
  * beginning of its bucket.
  */
-function epochOrder(buckets: readonly Bucket[], seed: number, epoch: number): { bucket: Bucket; members: Labelled[] }[] {
+function epochOrder(
+  buckets: readonly Bucket[],
+  seed: number,
+  epoch: number,
+): { bucket: Bucket; members: Labelled[] }[] {
   const batches = buckets.flatMap((bucket, b) => {
     const order = new Philox(seed, epoch, orderStream + 1 + b).shuffle([...bucket.members]);
     return Array.from({ length: Math.ceil(order.length / bucket.batch) }, (_, i) => ({
@@ -121,9 +125,12 @@ export function fixedBatches(buckets: readonly Bucket[]): MicroBatch[] {
   return buckets.flatMap((shape) =>
     Array.from({ length: Math.ceil(shape.members.length / shape.batch) }, (_, i) => ({
       shape,
-      crops: shape.members
-        .slice(i * shape.batch, (i + 1) * shape.batch)
-        .map(({ utterance, labels }) => ({ utterance, start: 0, frames: shape.frames, labels: labels.subarray(0, shape.frames) })),
+      crops: shape.members.slice(i * shape.batch, (i + 1) * shape.batch).map(({ utterance, labels }) => ({
+        utterance,
+        start: 0,
+        frames: shape.frames,
+        labels: labels.subarray(0, shape.frames),
+      })),
     })),
   );
 }

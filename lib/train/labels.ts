@@ -7,7 +7,6 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { Codebook, fitKmeans, type LabelSet, readLabels, writeLabels } from '../cluster';
-import { checkSkipped, skippedReport } from '../data/corpus';
 import { hashText, Philox } from '../data/philox';
 import { frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
@@ -31,7 +30,11 @@ export interface IterationLabels {
 type Split = 'train' | 'valid';
 
 /** Makes the labels of an iteration, or reads what an earlier call has made. @throws HK_CORPUS too much audio is unusable */
-export async function makeLabels(session: Session, iteration: number, entry: IterationConfig): Promise<IterationLabels> {
+export async function makeLabels(
+  session: Session,
+  iteration: number,
+  entry: IterationConfig,
+): Promise<IterationLabels> {
   await using teachers = new LazyTeacher(() => openTeacher(session, iteration, entry));
   const report = progressOf(session, iteration, entry);
   const codebook = await centroidsOf(session, iteration, entry, teachers, report);
@@ -39,16 +42,28 @@ export async function makeLabels(session: Session, iteration: number, entry: Ite
     train: await labelsOf(session, iteration, 'train', codebook, teachers, report),
     valid: await labelsOf(session, iteration, 'valid', codebook, teachers, report),
   };
-  await skippedReport(session.corpus, path.join(session.folder, 'skipped.jsonl'));
   const train = labelled(session.train, sets.train);
+  const valid = labelled(session.valid, sets.valid);
   const { activeClusters, unigramBits } = distribution(train, entry.clusters);
   if (activeClusters < 2)
-    throw new HubertkitError('HK_CORPUS', `All ${train.length} training utterances have one and the same label: there is nothing to learn. Is the audio silent?`);
-  const heard = entry.teacher === 'mfcc' ? 0 : totalSeconds([...fitUtterances(session, entry), ...session.train, ...session.valid]);
+    throw new HubertkitError(
+      'HK_CORPUS',
+      `All ${train.length} training utterances have one and the same label: there is nothing to learn. Is the audio silent?`,
+    );
+  const heard = [...fitUtterances(session, entry), ...[...train, ...valid].map(({ utterance }) => utterance)];
   const frames = train.reduce((sum, { labels }) => sum + labels.length, 0);
   const { clusters } = entry;
-  session.onProgress({ kind: 'labelled', iteration, clusters, activeClusters, unigramBits, utterances: train.length, frames });
-  return { train, valid: labelled(session.valid, sets.valid), clusters, activeClusters, unigramBits, audioSeconds: heard };
+  session.onProgress({
+    kind: 'labelled',
+    iteration,
+    clusters,
+    activeClusters,
+    unigramBits,
+    utterances: train.length,
+    frames,
+  });
+  const audioSeconds = entry.teacher === 'mfcc' ? 0 : totalSeconds(heard);
+  return { train, valid, clusters, activeClusters, unigramBits, audioSeconds };
 }
 
 /** A teacher that is made when it is first needed, and disposed if it was. */
@@ -82,7 +97,13 @@ function progressOf(session: Session, iteration: number, entry: IterationConfig)
 }
 
 /** Reads the centroids of an iteration, or fits them to the teacher's features of a share of the training utterances. */
-async function centroidsOf(session: Session, iteration: number, entry: IterationConfig, teachers: LazyTeacher, report: Report): Promise<Codebook> {
+async function centroidsOf(
+  session: Session,
+  iteration: number,
+  entry: IterationConfig,
+  teachers: LazyTeacher,
+  report: Report,
+): Promise<Codebook> {
   const file = path.join(session.iterationFolder(iteration), 'centroids.safetensors');
   if (fs.existsSync(file)) return Codebook.load(file);
   const teacher = await teachers.get();
@@ -106,23 +127,32 @@ async function centroidsOf(session: Session, iteration: number, entry: Iteration
     memoryBytes: kmeans.memoryMiB * 2 ** 20,
     onProgress: ({ phase, iteration: done, total }) => phase !== 'reading' && report('fit', done, total),
   });
-  checkSkipped(session.corpus, session.config.maxSkippedShare);
+  await session.reportSkippedFiles();
   const codebook = new Codebook(fit, teacher.kind);
   await codebook.save(file);
   return codebook;
 }
 
 /** A share of the training utterances, at least one; which ones does not depend on the others. */
-function fitUtterances({ train, config }: Session, { seed }: IterationConfig): Utterance[] {
+function fitUtterances(session: Session, { seed }: IterationConfig): Utterance[] {
+  const train = session.usable('train');
   const rank = (utterance: Utterance) => new Philox(seed, 0, hashText(utterance.id)).uniform();
-  const chosen = train.filter((utterance) => rank(utterance) <= config.kmeans.share);
+  const { share } = session.config.kmeans;
+  const chosen = train.filter((utterance) => rank(utterance) <= share);
   return chosen.length > 0 ? chosen : train.slice(0, 1);
 }
 
 /** Reads the labels of a split, or makes them. @throws HK_MISMATCH when they belong to other centroids */
-async function labelsOf(session: Session, iteration: number, split: Split, codebook: Codebook, teachers: LazyTeacher, report: Report): Promise<LabelSet> {
+async function labelsOf(
+  session: Session,
+  iteration: number,
+  split: Split,
+  codebook: Codebook,
+  teachers: LazyTeacher,
+  report: Report,
+): Promise<LabelSet> {
   const file = path.join(session.iterationFolder(iteration), 'labels', `${split}.labels`);
-  const utterances = session[split];
+  const utterances = session.usable(split);
   if (!fs.existsSync(file)) {
     const teacher = await teachers.get();
     const entries = async function* () {
@@ -134,7 +164,7 @@ async function labelsOf(session: Session, iteration: number, split: Split, codeb
     };
     const { fingerprint, clusters } = codebook;
     await writeLabels(file, { ...teacher.kind, fingerprint, clusters, rate: teacher.rate }, entries());
-    checkSkipped(session.corpus, session.config.maxSkippedShare);
+    await session.reportSkippedFiles();
   }
   const labels = await readLabels(file);
   labels.expect({ fingerprint: codebook.fingerprint, clusters: codebook.clusters });
@@ -156,5 +186,8 @@ function distribution(all: readonly Labelled[], clusters: number): { activeClust
   for (const { labels } of all) for (const label of labels) counts[label]++;
   const total = counts.reduce((sum, count) => sum + count, 0);
   const used = [...counts].filter((count) => count > 0);
-  return { activeClusters: used.length, unigramBits: used.reduce((sum, count) => sum - (count / total) * Math.log2(count / total), 0) };
+  return {
+    activeClusters: used.length,
+    unigramBits: used.reduce((sum, count) => sum - (count / total) * Math.log2(count / total), 0),
+  };
 }

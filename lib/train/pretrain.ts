@@ -61,9 +61,10 @@ async function trainIteration(session: Session, model: HubertModel, entry: Itera
   const due = dueAt(session, entry);
   const watch = alarms(session, labels);
 
+  session.speedSince(0);
   if (state.update === 0) {
-    logValidation(session, labels, await validate(session, model, heldOut));
     await session.checkpoint(model);
+    logValidation(session, labels, await validate(session, model, heldOut));
   }
   for await (const update of updatesFrom(session, buckets, entry.seed, state.cursor)) {
     if (state.update === entry.updates) break;
@@ -80,7 +81,12 @@ async function trainIteration(session: Session, model: HubertModel, entry: Itera
 }
 
 /** The model at the session's checkpoint; at the beginning of an iteration new or from the one before, as `init` says. */
-async function startModel(session: Session, iteration: number, entry: IterationConfig, labels: IterationLabels): Promise<HubertModel> {
+async function startModel(
+  session: Session,
+  iteration: number,
+  entry: IterationConfig,
+  labels: IterationLabels,
+): Promise<HubertModel> {
   const { device, resumedFrom } = session;
   if (resumedFrom && resumedFrom.iteration === iteration) {
     const model = await HubertModel.load(resumedFrom.folder, { device });
@@ -96,7 +102,11 @@ async function startModel(session: Session, iteration: number, entry: IterationC
 }
 
 /** Moves the session's position past an update. */
-async function advance(session: Session, update: Update, { sums, gradientNorm, skipped }: UpdateOutcome): Promise<void> {
+async function advance(
+  session: Session,
+  update: Update,
+  { sums, gradientNorm, skipped }: UpdateOutcome,
+): Promise<void> {
   const { state } = session;
   state.update++;
   state.totalUpdates++;
@@ -142,7 +152,7 @@ function logTraining(session: Session, labels: IterationLabels, entry: Iteration
   state.window = emptyWindow();
   session.log.write(metrics);
   const left = session.config.schedule.reduce((sum, { updates }) => sum + updates, 0) - state.totalUpdates;
-  const etaSeconds = (left * session.config.updateSeconds) / speed;
+  const etaSeconds = (left * state.audioSeconds) / state.totalUpdates / speed;
   session.onProgress({ kind: 'update', metrics, updates: entry.updates, etaSeconds });
   return metrics;
 }

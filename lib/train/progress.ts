@@ -20,7 +20,14 @@ export type Progress =
       /** The checkpoint that the run goes on from. */
       resumedFrom?: Checkpoint;
     }
-  | { kind: 'labels'; iteration: number; entry: IterationConfig; phase: 'features' | 'fit' | 'assign'; done: number; of: number }
+  | {
+      kind: 'labels';
+      iteration: number;
+      entry: IterationConfig;
+      phase: 'features' | 'fit' | 'assign';
+      done: number;
+      of: number;
+    }
   | {
       kind: 'labelled';
       iteration: number;

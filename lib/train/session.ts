@@ -5,13 +5,20 @@ import * as path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { SpeechSource } from '../analysis/speech';
 import { packageRoot, wrapped, wrappedAsync } from '../binding';
-import { openCorpus, skippedReport } from '../data/corpus';
-import { type Corpus, sampleRate, type Utterance } from '../data/types';
+import { checkSkipped, openCorpus, skippedReport } from '../data/corpus';
+import { type Corpus, type Skipped, sampleRate, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 import { appendJsonLine, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
 import type { HubertConfig } from '../nn/config';
 import type { HubertModel } from '../nn/model';
-import { type Checkpoint, keptUpdates, listCheckpoints, readState, saveCheckpoint, type TrainState } from './checkpoints';
+import {
+  type Checkpoint,
+  keptUpdates,
+  listCheckpoints,
+  readState,
+  saveCheckpoint,
+  type TrainState,
+} from './checkpoints';
 import { configYaml, firstDifference, type IterationConfig, modelConfig, type PretrainConfig } from './config';
 import { MetricsLog } from './metrics';
 import type { Progress } from './progress';
@@ -33,11 +40,12 @@ export class Session {
   readonly device: string;
   readonly model: HubertConfig;
   readonly speech: SpeechSource;
+  /** What to train and to validate on, as far as the headers of the files say. */
   readonly train: Utterance[];
   readonly valid: Utterance[];
-  state: TrainState;
+  readonly state: TrainState;
   /** Where the run goes on; undefined: at its beginning. */
-  resumedFrom: Checkpoint | undefined;
+  readonly resumedFrom: Checkpoint | undefined;
   #log: MetricsLog;
   #clock = performance.now();
   #lastSpeed = performance.now();
@@ -47,7 +55,11 @@ export class Session {
    * Opens the folder of `config`, new or with the same configuration, at its newest checkpoint.
    * @throws HK_CONFIG another configuration is in the folder, HK_BUSY another process trains there, HK_CORPUS nothing to train on
    */
-  static async open(config: PretrainConfig, onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<Session> {
+  static async open(
+    config: PretrainConfig,
+    onProgress: (progress: Progress) => void,
+    signal?: AbortSignal,
+  ): Promise<Session> {
     const folder = path.resolve(config.out);
     if (hasRun(folder)) refuseAnother(config, openRun(folder).config, folder);
     fs.mkdirSync(folder, { recursive: true });
@@ -57,6 +69,7 @@ export class Session {
       const corpus = await openCorpus(config.corpus, { maxSkippedShare: config.maxSkippedShare, signal });
       const system = await describe(folder, config);
       const session = new Session(config, corpus, system, onProgress, signal, unlock);
+      await session.readSkippedFiles();
       await session.forgetLaterSkips();
       return session;
     } catch (error) {
@@ -88,6 +101,18 @@ export class Session {
     return this.#log;
   }
 
+  /** The utterances of a split, those left out whose audio could not be decoded. */
+  usable(split: 'train' | 'valid'): Utterance[] {
+    const skipped = new Set(this.corpus.skipped.map((file) => file.path));
+    return this[split].filter((utterance) => !skipped.has(utterance.path));
+  }
+
+  /** Notes the files that cannot be used. @throws HK_CORPUS when they are too many */
+  async reportSkippedFiles(): Promise<void> {
+    await skippedReport(this.corpus, this.skippedFiles);
+    checkSkipped(this.corpus, this.config.maxSkippedShare);
+  }
+
   /** Seconds that the run has taken so far, in this process and in those before. */
   get wallSeconds(): number {
     return this.#wallBefore + (performance.now() - this.#clock) / 1000;
@@ -114,7 +139,9 @@ export class Session {
   /** Iterations that are not finished, with their 1-based numbers. */
   remaining(): [iteration: number, entry: IterationConfig][] {
     const all = this.config.schedule.map((entry, i): [number, IterationConfig] => [i + 1, entry]);
-    return all.filter(([n, { updates }]) => n > this.state.iteration || (n === this.state.iteration && this.state.update < updates));
+    return all.filter(
+      ([n, { updates }]) => n > this.state.iteration || (n === this.state.iteration && this.state.update < updates),
+    );
   }
 
   iterationFolder(iteration: number): string {
@@ -126,7 +153,10 @@ export class Session {
     const { updates } = this.config.schedule[iteration - 1];
     const found = listCheckpoints(this.folder).find((c) => c.iteration === iteration && c.update === updates);
     if (found) return found;
-    throw new HubertkitError('HK_FORMAT', `${this.iterationFolder(iteration)} has no checkpoint of its last update ${updates}: the next iteration needs it.`);
+    throw new HubertkitError(
+      'HK_FORMAT',
+      `${this.iterationFolder(iteration)} has no checkpoint of its last update ${updates}: the next iteration needs it.`,
+    );
   }
 
   /** Writes a checkpoint of the current state, with everything logged before it. */
@@ -136,7 +166,12 @@ export class Session {
     this.#log.sync();
     state.metricsLines = this.#log.lines;
     state.wallSeconds = this.wallSeconds;
-    const checkpoint = await saveCheckpoint(this.folder, model, state, keptUpdates(entry.updates, config.checkpoints.keep));
+    const checkpoint = await saveCheckpoint(
+      this.folder,
+      model,
+      state,
+      keptUpdates(entry.updates, config.checkpoints.keep),
+    );
     this.onProgress({ kind: 'checkpoint', checkpoint });
   }
 
@@ -160,6 +195,17 @@ export class Session {
   close(): void {
     this.#log.close();
     this.unlock();
+  }
+
+  private get skippedFiles(): string {
+    return path.join(this.folder, 'skipped.jsonl');
+  }
+
+  /** What earlier calls could not decode. */
+  private async readSkippedFiles(): Promise<void> {
+    const known = new Set(this.corpus.skipped.map((file) => file.path));
+    const earlier = await readJsonLines<Skipped>(this.skippedFiles, { optional: true });
+    this.corpus.skipped.push(...earlier.filter((file) => !known.has(file.path)));
   }
 
   private get skippedSteps(): string {
@@ -210,7 +256,9 @@ async function describe(folder: string, config: PretrainConfig): Promise<SystemI
 }
 
 function systemInfo(): SystemInfo {
-  const { version } = JSON.parse(fs.readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+  const { version } = JSON.parse(fs.readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as {
+    version: string;
+  };
   const git = gitRevision();
   return {
     startedAt: Date.now() / 1000,
@@ -227,8 +275,8 @@ function systemInfo(): SystemInfo {
 
 function gitRevision(): string | undefined {
   try {
-    const options = { cwd: packageRoot, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
-    return execFileSync('git', ['describe', '--always', '--dirty'], options).trim();
+    const git = ['describe', '--always', '--dirty'];
+    return execFileSync('git', git, { cwd: packageRoot, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   } catch {
     return undefined; // installed without its repository
   }
@@ -239,7 +287,10 @@ function lock(folder: string): () => void {
   const file = path.join(folder, '.lock');
   const holder = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
   if (holder > 0 && holder !== process.pid && isAlive(holder))
-    throw new HubertkitError('HK_BUSY', `Process ${holder} is training in ${folder}. Wait for it, or remove ${file} if that process is something else.`);
+    throw new HubertkitError(
+      'HK_BUSY',
+      `Process ${holder} is training in ${folder}. Wait for it, or remove ${file} if that process is something else.`,
+    );
   fs.writeFileSync(file, String(process.pid));
   return () => fs.rmSync(file, { force: true });
 }

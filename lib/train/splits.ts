@@ -11,18 +11,26 @@ type SplitConfig = Pick<PretrainConfig, 'trainSplits' | 'validSplits' | 'validMa
  * Utterances of at least minSeconds, by use: the splits that the configuration names, or the corpus's own partition.
  * @throws HK_CORPUS naming the splits that there are, when one that was asked for is missing or nothing is left to train on
  */
-export function splitUtterances(all: readonly Utterance[], config: SplitConfig): { train: Utterance[]; valid: Utterance[] } {
+export function splitUtterances(
+  all: readonly Utterance[],
+  config: SplitConfig,
+): { train: Utterance[]; valid: Utterance[] } {
   const { trainSplits, validSplits, minSeconds } = config;
   const names = [...new Set(all.map(({ split }) => split))].sort();
   for (const name of [...trainSplits, ...validSplits])
     if (!names.includes(name))
-      throw new HubertkitError('HK_CORPUS', `The corpus has no split "${name}". It has: ${names.join(', ') || 'none'}.`);
+      throw new HubertkitError(
+        'HK_CORPUS',
+        `The corpus has no split "${name}". It has: ${names.join(', ') || 'none'}.`,
+      );
   const long = all.filter(({ samples }) => samples >= minSeconds * sampleRate);
   const parts = partition(long);
   const named = (splits: string[]) => long.filter(({ split }) => splits.includes(split));
   const train = trainSplits.length > 0 ? named(trainSplits) : parts.train;
   const training = new Set(train);
-  const valid = (validSplits.length > 0 ? named(validSplits) : parts.valid).filter((utterance) => !training.has(utterance));
+  const valid = (validSplits.length > 0 ? named(validSplits) : parts.valid).filter(
+    (utterance) => !training.has(utterance),
+  );
   if (train.length === 0)
     throw new HubertkitError(
       'HK_CORPUS',

@@ -1,15 +1,16 @@
 /** Teachers: whose features are clustered into labels. MFCCs first, then a layer of the final model of the iteration before. */
 import { lengthBuckets } from '../analysis/speech';
 import type { Codebook, FeatureKind } from '../cluster';
-import { mfcc } from '../data/audio';
-import { audioReason } from '../data/audio';
+import { audioReason, mfcc } from '../data/audio';
 import { loadWaveform } from '../data/corpus';
 import { frameCount, type Utterance } from '../data/types';
 import { toHubertkitError } from '../binding';
+import type { BatchShape } from '../nn/hubert';
 import { HubertModel } from '../nn/model';
+import type { SpeechInput } from '../nn/steps';
 import { ahead } from './ahead';
 import type { Session } from './session';
-import { type Piece, speechBatch } from './speech';
+import { type Piece, type Shape, speechBatch } from './speech';
 
 /** The rows of an utterance, row-major. */
 export interface Features {
@@ -28,8 +29,14 @@ export interface Teacher extends AsyncDisposable {
   labels(utterances: readonly Utterance[], codebook: Codebook): AsyncGenerator<[id: string, labels: Int32Array]>;
 }
 
+/** What a layer teacher needs of the run it works for. */
+export type TeacherHost = Pick<Session, 'device' | 'speech' | 'refuseWhenAborted'> & {
+  config: Pick<Session['config'], 'batchSeconds'>;
+  model: Pick<Session['model'], 'frontEnd'>;
+};
+
 /** 39 Kaldi MFCCs at 100 Hz. Audio that cannot be decoded turns up here: it is added to the corpus's skipped files. */
-export function mfccTeacher({ corpus }: Session): Teacher {
+export function mfccTeacher({ corpus }: Pick<Session, 'corpus'>): Teacher {
   const read = async (utterance: Utterance): Promise<Features | undefined> => {
     try {
       return { utterance, rows: (await mfcc(await loadWaveform(utterance))).data };
@@ -51,7 +58,8 @@ export function mfccTeacher({ corpus }: Session): Teacher {
     dim: 39,
     features,
     async *labels(utterances, codebook) {
-      for await (const { utterance, rows } of features(utterances)) yield [utterance.id, (await codebook.assign(rows)).labels];
+      for await (const { utterance, rows } of features(utterances))
+        yield [utterance.id, (await codebook.assign(rows)).labels];
     },
     async [Symbol.asyncDispose]() {},
   };
@@ -61,35 +69,33 @@ export function mfccTeacher({ corpus }: Session): Teacher {
 const maxPieceFrames = 3000;
 
 /** Hidden states of a model in eval mode, nothing masked: layer 0 is the transformer's input, layer l the output of block l. */
-export async function layerTeacher(session: Session, folder: string, layer: number): Promise<Teacher> {
+export async function layerTeacher(session: TeacherHost, folder: string, layer: number): Promise<Teacher> {
   const model = await HubertModel.load(folder, { device: session.device });
   const dim = model.config.hiddenSize;
   const { batchSeconds } = session.config;
 
+  /** What `run` gives for each frame, `width` numbers, put together for each utterance. */
   async function* overBatches<T extends Float32Array | Int32Array>(
     utterances: readonly Utterance[],
     width: number,
-    empty: (length: number) => T,
-    run: (shape: { batch: number; samples: number }, input: Awaited<ReturnType<typeof speechBatch>>) => Promise<T>,
+    run: (shape: BatchShape, input: SpeechInput) => Promise<T>,
   ): AsyncGenerator<[Utterance, T]> {
-    const parts = new Map<string, T[]>();
-    const batches = pieceBatches(utterances, batchSeconds);
-    const load = async (batch: PieceBatch) => {
-      const input = await speechBatch(session.speech, session.model.frontEnd, batch.pieces, batch.shape);
-      return { ...batch, input };
-    };
-    for await (const { pieces, shape, input } of ahead(batches, load)) {
+    const unfinished = new Map<string, T[]>();
+    const load = async (batch: PartBatch) => ({
+      ...batch,
+      input: await speechBatch(session.speech, session.model.frontEnd, batch.parts, batch.shape),
+    });
+    for await (const { parts, shape, input } of ahead(partBatches(utterances, batchSeconds), load)) {
       session.refuseWhenAborted();
-      const result = await run(shape, input);
-      for (const [row, { utterance, index, of }] of pieces.entries()) {
+      const frames = await run(shape, input);
+      for (const [row, { utterance, index, of }] of parts.entries()) {
         const begin = row * shape.frames * width;
-        const own = result.slice(begin, begin + input.frameLengths[row] * width) as T;
-        const known = parts.get(utterance.id) ?? [];
-        known[index] = own;
-        parts.set(utterance.id, known);
+        const known = unfinished.get(utterance.id) ?? [];
+        known[index] = frames.slice(begin, begin + input.frameLengths[row] * width) as T;
+        unfinished.set(utterance.id, known);
         if (known.filter(Boolean).length < of) continue;
-        parts.delete(utterance.id);
-        yield [utterance, of === 1 ? own : joined(known, empty)];
+        unfinished.delete(utterance.id);
+        yield [utterance, joined(known)];
       }
     }
   }
@@ -99,14 +105,14 @@ export async function layerTeacher(session: Session, folder: string, layer: numb
     rate: 50,
     dim,
     async *features(utterances) {
-      const run = async (shape: { batch: number; samples: number }, input: Awaited<ReturnType<typeof speechBatch>>) =>
+      const run = async (shape: BatchShape, input: SpeechInput) =>
         (await model.extracting(shape, { layers: [layer] }).run(input)).get(layer)!;
-      for await (const [utterance, rows] of overBatches(utterances, dim, (n) => new Float32Array(n), run)) yield { utterance, rows };
+      for await (const [utterance, rows] of overBatches(utterances, dim, run)) yield { utterance, rows };
     },
     async *labels(utterances, { clusters, centroids }) {
-      const run = (shape: { batch: number; samples: number }, input: Awaited<ReturnType<typeof speechBatch>>) =>
+      const run = (shape: BatchShape, input: SpeechInput) =>
         model.assigning(shape, { layer, clusters }).run(input, centroids);
-      for await (const [{ id }, labels] of overBatches(utterances, 1, (n) => new Int32Array(n), run)) yield [id, labels];
+      for await (const [{ id }, labels] of overBatches(utterances, 1, run)) yield [id, labels];
     },
     [Symbol.asyncDispose]: () => model[Symbol.asyncDispose](),
   };
@@ -118,29 +124,34 @@ interface Part extends Piece {
   of: number;
 }
 
-interface PieceBatch {
-  shape: { batch: number; samples: number; frames: number };
-  pieces: Part[];
+interface PartBatch {
+  shape: Shape;
+  parts: Part[];
 }
 
 /** Whole utterances, the very long ones in parts, in batches of similar length. */
-function pieceBatches(utterances: readonly Utterance[], batchSeconds: number): PieceBatch[] {
-  const parts = utterances.flatMap((utterance) => {
+function partBatches(utterances: readonly Utterance[], batchSeconds: number): PartBatch[] {
+  const all = utterances.flatMap((utterance) => {
     const frames = frameCount(utterance.samples);
     const of = Math.ceil(frames / maxPieceFrames);
     const start = (index: number) => Math.floor((index * frames) / of);
-    return Array.from({ length: of }, (_, index): Part => ({ utterance, start: start(index), frames: start(index + 1) - start(index), index, of }));
+    return Array.from(
+      { length: of },
+      (_, index): Part => ({ utterance, start: start(index), frames: start(index + 1) - start(index), index, of }),
+    );
   });
-  return lengthBuckets(parts, batchSeconds).flatMap(({ members, ...shape }) =>
+  return lengthBuckets(all, batchSeconds).flatMap(({ members, ...shape }) =>
     Array.from({ length: Math.ceil(members.length / shape.batch) }, (_, i) => ({
       shape,
-      pieces: members.slice(i * shape.batch, (i + 1) * shape.batch),
+      parts: members.slice(i * shape.batch, (i + 1) * shape.batch),
     })),
   );
 }
 
-function joined<T extends Float32Array | Int32Array>(parts: T[], empty: (length: number) => T): T {
-  const whole = empty(parts.reduce((sum, part) => sum + part.length, 0));
+function joined<T extends Float32Array | Int32Array>(parts: T[]): T {
+  if (parts.length === 1) return parts[0];
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const whole = new (parts[0].constructor as new (length: number) => T)(length);
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);

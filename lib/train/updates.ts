@@ -41,7 +41,12 @@ export function accumulation({ updateSeconds, batchSeconds }: { updateSeconds: n
 }
 
 /** Updates from a position on, without end; the next one is read while the current one is used. */
-export function updatesFrom(session: Session, buckets: Bucket[], seed: number, position: number): AsyncGenerator<Update> {
+export function updatesFrom(
+  session: Session,
+  buckets: Bucket[],
+  seed: number,
+  position: number,
+): AsyncGenerator<Update> {
   return ahead(grouped(microBatches(buckets, seed, position), accumulation(session.config), position), (group) =>
     loadUpdate(session, group.batches, seed, group.position),
   );
@@ -111,7 +116,8 @@ export async function runUpdate(
     addFrames(sums.unmasked, result.unmasked);
     sums.featurePenalty += share * result.featurePenalty;
     if (!result.update) continue;
-    sums.objective = weights.masked * sums.masked.loss + weights.unmasked * sums.unmasked.loss + penalty * sums.featurePenalty;
+    sums.objective =
+      weights.masked * sums.masked.loss + weights.unmasked * sums.unmasked.loss + penalty * sums.featurePenalty;
     const { gradientNorm, skipped } = result.update;
     return { sums: skipped ? emptyWindow() : { ...sums, gradientNorm }, gradientNorm, skipped };
   }

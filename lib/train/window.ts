@@ -2,7 +2,6 @@
 import type { LossCounts } from '../nn/steps';
 import type { Metrics } from './metrics';
 
-
 export interface Window {
   masked: LossCounts;
   unmasked: LossCounts;

@@ -95,6 +95,8 @@ KMeans::KMeans(const KMeansOptions& options) : o_(options) {
   sample_ = std::make_unique<Floats>((size_t)capacity_ * (size_t)o_.dim);
 }
 
+KMeans::~KMeans() = default;
+
 uint64_t KMeans::below(uint32_t stream, uint64_t draw, uint32_t element, uint64_t n) const {
   const Philox4 r = philox(o_.seed, draw, stream, element);
   return (uint64_t)(((unsigned __int128)((uint64_t)r.word[0] << 32 | r.word[1]) * n) >> 64);

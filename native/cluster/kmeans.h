@@ -72,6 +72,7 @@ class Assigner {
 class KMeans {
  public:
   explicit KMeans(const KMeansOptions& options);  // throws Error: HK_ARGUMENT, HK_MEMORY
+  ~KMeans();
   void append(const float* rows, int64_t count);  // throws HK_ARGUMENT for a value that is not finite, or after advance()
   Progress advance();                             // on the compute thread
   int64_t rows_seen() const { return seen_; }

@@ -165,7 +165,7 @@ void Program::plan() {
 }
 
 void Program::bind() {
-  store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch, "the program");
+  store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch + kAlign, "the program");
   if (bound_ == store_->arena.data()) return;
   char* arena = (char*)store_->arena.data();
   const auto address = [&](int id) -> void* {

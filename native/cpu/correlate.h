@@ -11,29 +11,23 @@
 namespace hk {
 namespace HK_ISA {
 
-// kLanes (simd.h) floats are one machine register, so that the sums stay in registers on every instruction set.
+// Rows of a tile: rows x 3 sums and 3 windows fit the machine's registers.
 #if defined(__AVX512F__)
 const int kTileRows = 8;
-#elif defined(__AVX2__)
-const int kTileRows = 4;
 #else
 const int kTileRows = 4;
 #endif
-const int kTileVectors = 3;
 const int64_t kCorrelatePad = 16;
-
-typedef vk lanes;
-typedef vku lanes_anywhere;
 
 template <int ROWS, int VECTORS>
 static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, const float* x, int64_t x_step, int64_t segments, int64_t n,
                                   float* out, int64_t ldo) {
-  lanes sums[ROWS][VECTORS] = {};
+  vk sums[ROWS][VECTORS] = {};
   for (int64_t s = 0; s < segments; s++) {
     const float *coefficients = a + s * a_step, *samples = x + s * x_step;
     for (int64_t q = 0; q < n; q++) {
-      lanes window[VECTORS];
-      for (int v = 0; v < VECTORS; v++) window[v] = *(const lanes_anywhere*)(samples + q + v * kLanes);
+      vk window[VECTORS];
+      for (int v = 0; v < VECTORS; v++) window[v] = *(const vku*)(samples + q + v * kLanes);
       for (int r = 0; r < ROWS; r++) {
         const float w = coefficients[r * lda + q];
         for (int v = 0; v < VECTORS; v++) sums[r][v] += window[v] * w;
@@ -41,7 +35,7 @@ static inline void correlate_tile(const float* a, int64_t lda, int64_t a_step, c
     }
   }
   for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < VECTORS; v++) *(lanes_anywhere*)(out + r * ldo + v * kLanes) = sums[r][v];
+    for (int v = 0; v < VECTORS; v++) *(vku*)(out + r * ldo + v * kLanes) = sums[r][v];
 }
 
 template <int ROWS>

@@ -81,7 +81,7 @@ static inline int expect_stats(hk_call* call, const char* op, const hk_tensor& t
 }
 static inline int expect_eps(hk_call* call, const char* op) {
   const double eps = attribute(call, "eps", 1e-5);
-  return eps > 0 && eps < 1 ? 0 : fail(call, "%s: eps must be in (0, 1), got %g", op, eps);
+  return eps >= 0 && eps < 1 ? 0 : fail(call, "%s: eps must be in [0, 1), got %g", op, eps);
 }
 
 }  // namespace HK_ISA

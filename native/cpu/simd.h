@@ -40,8 +40,15 @@ static inline void store_n(float* p, v16 v, int n) {
   store(t, v);
   memcpy(p, t, (size_t)n * sizeof(float));
 }
+// The greater / the smaller of each pair, and b where one of the two is NaN.
+#if defined(__AVX512F__)  // one instruction, where GCC makes a comparison and a blend of a > b ? a : b
+static inline v16 max(v16 a, v16 b) { return __builtin_ia32_maxps512_mask(a, b, a, (unsigned short)-1, 4); }
+static inline v16 min(v16 a, v16 b) { return __builtin_ia32_minps512_mask(a, b, a, (unsigned short)-1, 4); }
+#else
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
 static inline v16 min(v16 a, v16 b) { return a < b ? a : b; }
+#endif
+static inline v16 abs(v16 x) { return (v16)((i16)x & 0x7fffffff); }
 
 typedef float v8_half __attribute__((vector_size(32)));
 typedef float v4_half __attribute__((vector_size(16)));

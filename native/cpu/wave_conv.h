@@ -1,5 +1,5 @@
 // Convolution of a one-channel waveform, channels in the vector lanes: the inner loops of conv0_norm_gelu and of conv1d with one
-// input channel. A frame's window of K samples meets sixteen channels at a time, whose K weights stay in registers (K = 10, the only
+// input channel. A frame's window of K samples meets one machine register of channels at a time, whose K weights stay in registers (K = 10, the only
 // kernel that HuBERT uses; any other K takes the loop with K read at run time).
 //
 //   wave      padded so that reads past the last window stay inside (kWavePad samples)
@@ -21,12 +21,18 @@ static inline void pack_wave_weights(const float* w, int64_t channels, int64_t k
     for (int64_t c = 0; c < lanes; c++) packed[j * lanes + c] = c < channels ? w[c * k + j] : 0.0f;
 }
 
-static inline void store_lanes(float* p, v16 v, int64_t channels_left) {
-  if (channels_left >= 16) store(p, v);
-  else store_n(p, v, (int)channels_left);
+// One machine register of channels; the last one may have fewer than kLanes left.
+static inline vk load_register(const float* p) { return *(const vku*)p; }
+static inline void store_register(float* p, vk v) { *(vku*)p = v; }
+static inline vk load_channels(const float* p, int64_t left) {
+  if (left >= kLanes) return load_register(p);
+  vk v = {};
+  if (left > 0) memcpy(&v, p, (size_t)left * sizeof(float));
+  return v;
 }
-static inline v16 load_lanes(const float* p, int64_t channels_left) {
-  return channels_left >= 16 ? load(p) : load_n(p, (int)channels_left);
+static inline void store_channels(float* p, vk v, int64_t left) {
+  if (left >= kLanes) store_register(p, v);
+  else if (left > 0) memcpy(p, &v, (size_t)left * sizeof(float));
 }
 
 // Frames at a time whose activations stay in the first-level cache.
@@ -35,16 +41,20 @@ static inline int64_t wave_block(int64_t channels) {
   return frames < 16 ? 16 : frames > 256 ? 256 : frames;
 }
 
+// Frames that go through the loops side by side: their chains of multiply-adds are independent, one alone would wait for itself.
+const int kWaveFrames = 4;
+
 template <int K>
-struct WaveTaps {  // the weights of sixteen channels
-  v16 w[K];
+struct WaveTaps {  // the weights of kLanes channels
+  vk w[K];
   WaveTaps(const float* weights, int64_t lanes, int64_t) {
-    for (int j = 0; j < K; j++) w[j] = load(weights + j * lanes);
+    for (int j = 0; j < K; j++) w[j] = load_register(weights + j * lanes);
   }
-  v16 operator()(const float* window, v16 start) const {
-    v16 z = start;
-    for (int j = 0; j < K; j++) z += w[j] * window[j];
-    return z;
+  template <int FRAMES>
+  void operator()(const float* window, int64_t stride, vk start, vk (&z)[FRAMES]) const {
+    for (int f = 0; f < FRAMES; f++) z[f] = start;
+    for (int j = 0; j < K; j++)
+      for (int f = 0; f < FRAMES; f++) z[f] += w[j] * window[f * stride + j];
   }
 };
 template <>
@@ -52,24 +62,38 @@ struct WaveTaps<0> {
   const float* w;
   int64_t lanes, k;
   WaveTaps(const float* weights, int64_t lanes_, int64_t k_) : w(weights), lanes(lanes_), k(k_) {}
-  v16 operator()(const float* window, v16 start) const {
-    v16 z = start;
-    for (int64_t j = 0; j < k; j++) z += load(w + j * lanes) * window[j];
-    return z;
+  template <int FRAMES>
+  void operator()(const float* window, int64_t stride, vk start, vk (&z)[FRAMES]) const {
+    for (int f = 0; f < FRAMES; f++) z[f] = start;
+    for (int64_t j = 0; j < k; j++)
+      for (int f = 0; f < FRAMES; f++) z[f] += load_register(w + j * lanes) * window[f * stride + j];
   }
 };
 
-// visit(t, c, z) for every frame t in [begin, end) and every sixteen channels from c: z = bias + weights . window(t).
+// step(t, width) over [begin, end): whole groups of kWaveFrames frames, then single ones; `width` is a constant of its type.
+template <int N> struct Width { static const int value = N; };
+template <class Step>
+static inline void wave_frames(int64_t begin, int64_t end, const Step& step) {
+  int64_t t = begin;
+  for (; t + kWaveFrames <= end; t += kWaveFrames) step(t, Width<kWaveFrames>());
+  for (; t < end; t++) step(t, Width<1>());
+}
+
+// visit(t, c, z) for every frame t in [begin, end) and every kLanes channels from c: z = bias + weights . window(t).
 template <int K, class Visit>
 static inline void wave_conv(const float* wave, int64_t stride, int64_t begin, int64_t end, const float* weights, const float* bias,
                              int64_t channels, int64_t k, const Visit& visit) {
   const int64_t lanes = round16(channels), block = wave_block(channels);
   for (int64_t t0 = begin; t0 < end; t0 += block) {
     const int64_t t1 = t0 + block < end ? t0 + block : end;
-    for (int64_t c = 0; c < lanes; c += 16) {
+    for (int64_t c = 0; c < lanes; c += kLanes) {
       const WaveTaps<K> taps(weights + c, lanes, k);
-      const v16 b = load(bias + c);
-      for (int64_t t = t0; t < t1; t++) visit(t, c, taps(wave + t * stride, b));
+      const vk b = load_register(bias + c);
+      wave_frames(t0, t1, [&](int64_t t, auto width) {
+        vk z[width.value];
+        taps(wave + t * stride, stride, b, z);
+        for (int f = 0; f < width.value; f++) visit(t + f, c, z[f]);
+      });
     }
   }
 }
@@ -82,29 +106,24 @@ static inline void wave_conv_grad(const float* wave, int64_t stride, int64_t beg
   const int64_t lanes = round16(channels), block = wave_block(channels);
   for (int64_t t0 = begin; t0 < end; t0 += block) {
     const int64_t t1 = t0 + block < end ? t0 + block : end;
-    for (int64_t c = 0; c < lanes; c += 16) {
+    for (int64_t c = 0; c < lanes; c += kLanes) {
       const WaveTaps<K> taps(weights + c, lanes, k);
-      const v16 b = load(bias + c);
-      v16 total = load(sums + k * lanes + c);
-      if (K > 0) {
-        v16 a[K > 0 ? K : 1];
-        for (int j = 0; j < K; j++) a[j] = load(sums + j * lanes + c);
-        for (int64_t t = t0; t < t1; t++) {
-          const float* window = wave + t * stride;
-          const v16 g = gradient(t, c, taps(window, b));
-          total += g;
-          for (int j = 0; j < K; j++) a[j] += g * window[j];
-        }
-        for (int j = 0; j < K; j++) store(sums + j * lanes + c, a[j]);
-      } else {
-        for (int64_t t = t0; t < t1; t++) {
-          const float* window = wave + t * stride;
-          const v16 g = gradient(t, c, taps(window, b));
-          total += g;
-          for (int64_t j = 0; j < k; j++) store(sums + j * lanes + c, load(sums + j * lanes + c) + g * window[j]);
-        }
-      }
-      store(sums + k * lanes + c, total);
+      const vk b = load_register(bias + c);
+      vk total = load_register(sums + k * lanes + c);
+      vk a[K > 0 ? K : 1];
+      for (int j = 0; j < K; j++) a[j] = load_register(sums + j * lanes + c);
+      wave_frames(t0, t1, [&](int64_t t, auto width) {
+        const float* window = wave + t * stride;
+        vk g[width.value];
+        taps(window, stride, b, g);
+        for (int f = 0; f < width.value; f++) total += g[f] = gradient(t + f, c, g[f]);
+        for (int j = 0; j < K; j++)
+          for (int f = 0; f < width.value; f++) a[j] += g[f] * window[f * stride + j];
+        for (int64_t j = 0; K == 0 && j < k; j++)
+          for (int f = 0; f < width.value; f++) store_register(sums + j * lanes + c, load_register(sums + j * lanes + c) + g[f] * window[f * stride + j]);
+      });
+      for (int j = 0; j < K; j++) store_register(sums + j * lanes + c, a[j]);
+      store_register(sums + k * lanes + c, total);
     }
   }
 }

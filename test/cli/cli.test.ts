@@ -8,7 +8,11 @@ const root = path.resolve(__dirname, '..', '..', '..');
 const main = path.join(root, 'dist', 'lib', 'cli', 'main.js');
 
 function hubertkit(args: string[], env: Record<string, string> = {}) {
-  return spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', cwd: os.tmpdir(), env: { ...process.env, ...env } });
+  return spawnSync(process.execPath, [main, ...args], {
+    encoding: 'utf8',
+    cwd: os.tmpdir(),
+    env: { ...process.env, ...env },
+  });
 }
 
 /** Milliseconds of the fastest of five runs: what the program costs, not what else the machine does. */
@@ -25,17 +29,36 @@ describe('hubertkit', () => {
   test('--help lists every command and exits with 0', () => {
     const { status, stdout } = hubertkit(['--help']);
     expect(status).toBe(0);
-    for (const name of ['corpus', 'pretrain', 'kmeans', 'analyze', 'finetune', 'reset-sweep', 'report', 'selftest', 'doctor', 'demo']) {
+    for (const name of [
+      'corpus',
+      'pretrain',
+      'kmeans',
+      'analyze',
+      'finetune',
+      'reset-sweep',
+      'report',
+      'selftest',
+      'doctor',
+      'demo',
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
   });
 
-  test.each(['corpus', 'pretrain', 'kmeans', 'analyze', 'finetune', 'reset-sweep', 'report', 'selftest', 'doctor', 'demo'])(
-    '%s --help exits with 0',
-    (name) => {
-      expect(hubertkit([name, '--help']).status).toBe(0);
-    },
-  );
+  test.each([
+    'corpus',
+    'pretrain',
+    'kmeans',
+    'analyze',
+    'finetune',
+    'reset-sweep',
+    'report',
+    'selftest',
+    'doctor',
+    'demo',
+  ])('%s --help exits with 0', (name) => {
+    expect(hubertkit([name, '--help']).status).toBe(0);
+  });
 
   test('--version prints the version of package.json', () => {
     const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
@@ -124,8 +147,13 @@ describe('Ctrl-C', () => {
   /** A process that runs a command body which waits to be aborted; `deaf`: one that never looks. */
   function waiting(deaf: boolean): ChildProcess {
     const command = JSON.stringify(path.join(root, 'dist', 'lib', 'cli', 'command.js'));
-    const body = deaf ? 'new Promise(() => {})' : "new Promise((_, no) => signal.addEventListener('abort', () => { console.log('saved'); no(signal.reason); }))";
-    return spawn(process.execPath, ['-e', `require(${command}).run(({ signal }) => { setInterval(() => {}, 50).unref(); const stay = setTimeout(() => {}, 20000); console.log('ready'); return ${body}.finally(() => clearTimeout(stay)); })`]);
+    const body = deaf
+      ? 'new Promise(() => {})'
+      : "new Promise((_, no) => signal.addEventListener('abort', () => { console.log('saved'); no(signal.reason); }))";
+    return spawn(process.execPath, [
+      '-e',
+      `require(${command}).run(({ signal }) => { setInterval(() => {}, 50).unref(); const stay = setTimeout(() => {}, 20000); console.log('ready'); return ${body}.finally(() => clearTimeout(stay)); })`,
+    ]);
   }
 
   async function signalled(child: ChildProcess, count: number): Promise<{ code: number | null; out: string }> {

@@ -40,15 +40,19 @@ test('clock', () => {
 });
 
 test('durations have a unit, minutes by default', () => {
-  expect([seconds('--budget', '90s'), seconds('--budget', '10m'), seconds('--budget', '1.5h'), seconds('--budget', '3')]).toEqual([
-    90, 600, 5400, 180,
-  ]);
+  expect([
+    seconds('--budget', '90s'),
+    seconds('--budget', '10m'),
+    seconds('--budget', '1.5h'),
+    seconds('--budget', '3'),
+  ]).toEqual([90, 600, 5400, 180]);
   expect(() => seconds('--budget', 'soon')).toThrow(/--budget takes a duration/);
   expect(() => seconds('--budget', '0m')).toThrow();
 });
 
 test('whole numbers are checked', () => {
   expect(integer('--reset-top', '2')).toBe(2);
-  for (const text of ['-1', '1.5', 'two', '']) expect(() => integer('--reset-top', text)).toThrow(/--reset-top takes a whole number/);
+  for (const text of ['-1', '1.5', 'two', ''])
+    expect(() => integer('--reset-top', text)).toThrow(/--reset-top takes a whole number/);
   expect(EXIT).toEqual({ done: 0, failed: 1, usage: 2, interrupted: 130 });
 });

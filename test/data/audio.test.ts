@@ -75,6 +75,18 @@ describe('decoding', () => {
     }
   });
 
+  test('a compressed WAV ends where its fact chunk says, not with the padding of its last block', async () => {
+    const coefficients = '070000010000000200ff00000000c0004000f0000000cc0130ff880118ff';
+    const format = Buffer.from(`02000100803e0000803e0000000104002000f401${coefficients}`, 'hex'); // MS ADPCM, 500 samples a block of 256
+    const facts = Buffer.alloc(4);
+    facts.writeUInt32LE(700);
+    const chunks = [chunk('fmt ', format), chunk('fact', facts), chunk('data', Buffer.alloc(512))];
+    const { samples, sourceFrames } = await decodeAudio(
+      file('adpcm.wav', chunk('RIFF', Buffer.concat([Buffer.from('WAVE'), ...chunks]))),
+    );
+    expect([samples.length, sourceFrames]).toEqual([700, 700]);
+  });
+
   test('a length that the header leaves open is read to the end, with a warning', async () => {
     for (const name of [
       file('open.wav', wav(second, { claimedDataBytes: 0xffffffff })),

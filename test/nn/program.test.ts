@@ -244,7 +244,7 @@ describe('the binding', () => {
   test('layer norm of one-op programs equals its definition', async () => {
     const g = new Graph(false);
     const x = g.feed('x', [1, 4]);
-    g.output('y', layerNorm(x, g.feed('gamma', [4]), g.feed('beta', [4]), 0));
+    g.output('y', layerNorm(x, g.feed('gamma', [4]), g.feed('beta', [4]), 1e-12));
     const store = new ParameterStore([{ name: 'unused', shape: [1], slices: [] }]);
     await using program = await g.compile(store);
     const { y } = await program.run({ x: Float32Array.of(1, 2, 3, 4), gamma: new Float32Array(4).fill(1), beta: new Float32Array(4) });

@@ -1,8 +1,10 @@
 /** Philox4x32-10 (Salmon et al., SC'11) as native/include/hubertkit/philox.h defines it, and the dropout mask made of it. */
 
+/** The two words of a 64-bit product; every intermediate is an integer below 2^49, exact in a double. */
 function multiply(a: number, b: number): [high: number, low: number] {
-  const product = BigInt(a) * BigInt(b);
-  return [Number(product >> 32n), Number(product & 0xffffffffn)];
+  const upper = a * (b >>> 16);
+  const sum = a * (b & 0xffff) + (upper % 65536) * 65536;
+  return [Math.floor(upper / 65536) + Math.floor(sum / 2 ** 32), sum % 2 ** 32];
 }
 
 /** The four 32-bit words of one block. */

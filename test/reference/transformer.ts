@@ -22,7 +22,14 @@ export function erf(x: number): number {
 export const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2));
 
 /** x[rows, I] w[O, I]^T + bias[O]. */
-export function linear(x: Numbers, w: Numbers, bias: Numbers | null, rows: number, inputs: number, outputs: number): Float64Array {
+export function linear(
+  x: Numbers,
+  w: Numbers,
+  bias: Numbers | null,
+  rows: number,
+  inputs: number,
+  outputs: number,
+): Float64Array {
   const y = new Float64Array(rows * outputs);
   for (let r = 0; r < rows; r++)
     for (let o = 0; o < outputs; o++) {
@@ -145,7 +152,13 @@ export function attention(qkv: Numbers, lengths: Numbers, s: AttentionShape, fac
 }
 
 /** dqkv by the chain rule, one probability at a time. */
-export function attentionGrad(qkv: Numbers, lengths: Numbers, s: AttentionShape, factors: Numbers, dO: Numbers): Float64Array {
+export function attentionGrad(
+  qkv: Numbers,
+  lengths: Numbers,
+  s: AttentionShape,
+  factors: Numbers,
+  dO: Numbers,
+): Float64Array {
   const { batch, frames, heads, depth } = s;
   const width = heads * depth;
   const dqkv = new Float64Array(qkv.length);
@@ -178,7 +191,13 @@ export function attentionGrad(qkv: Numbers, lengths: Numbers, s: AttentionShape,
 }
 
 /** 0 where t >= length, the embedding where masked, else x. */
-export function maskFrames(x: Numbers, mask: Numbers, lengths: Numbers, embedding: Numbers, frames: number): Float64Array {
+export function maskFrames(
+  x: Numbers,
+  mask: Numbers,
+  lengths: Numbers,
+  embedding: Numbers,
+  frames: number,
+): Float64Array {
   const width = embedding.length;
   return Float64Array.from({ length: x.length }, (_, e) => {
     const row = Math.floor(e / width);

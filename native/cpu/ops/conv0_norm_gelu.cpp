@@ -134,21 +134,21 @@ void shift_row(const float* x, int64_t n, float shift, float* out, int64_t padde
 // Sums of x_t (row 0) and of x_t x_t' (rows 1..K) over frames [begin, end), rows kMaxKernel apart: 64 frames in float, then double.
 template <int K>
 void chunk_moments(const float* wave, int64_t stride, int64_t begin, int64_t end, int64_t k, double* out) {
-  const int64_t n = K ? K : k, vectors = K ? (K + 15) / 16 : (k + 15) / 16;
+  const int64_t n = K ? K : k, vectors = (n + kLanes - 1) / kLanes;
   for (int64_t i = 0; i < (n + 1) * kMaxKernel; i++) out[i] = 0;
   for (int64_t t0 = begin; t0 < end; t0 += 64) {
     const int64_t t1 = t0 + 64 < end ? t0 + 64 : end;
     for (int64_t v = 0; v < vectors; v++) {
-      v16 first = {}, second[K ? K : kMaxKernel] = {};
+      vk first = {}, second[K ? K : kMaxKernel] = {};
       for (int64_t t = t0; t < t1; t++) {
         const float* window = wave + t * stride;
-        const v16 x = load(window + 16 * v);
+        const vk x = load_register(window + kLanes * v);
         first += x;
         for (int64_t j = 0; j < n; j++) second[j] += x * window[j];
       }
-      for (int i = 0; i < 16; i++) out[16 * v + i] += first[i];
+      for (int i = 0; i < kLanes; i++) out[kLanes * v + i] += first[i];
       for (int64_t j = 0; j < n; j++)
-        for (int i = 0; i < 16; i++) out[(j + 1) * kMaxKernel + 16 * v + i] += second[j][i];
+        for (int i = 0; i < kLanes; i++) out[(j + 1) * kMaxKernel + kLanes * v + i] += second[j][i];
     }
   }
 }
@@ -228,7 +228,7 @@ void forward(const hk_call* call, const Sizes& s, const Scratch& p) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
     float* y = f32(call->outputs[0]) + b * s.frames * s.channels;
     wave_conv<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel,
-                 [&](int64_t t, int64_t c, v16 z) { store_lanes(y + t * s.channels + c, gelu(z), s.channels - c); });
+                 [&](int64_t t, int64_t c, vk z) { store_channels(y + t * s.channels + c, gelu_register(z), s.channels - c); });
   });
 }
 
@@ -286,10 +286,10 @@ void backward(const hk_call* call, const Sizes& s, const Scratch& p) {
     float* sums = (float*)p.sums + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
     wave_conv_grad<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel, sums,
-                      [&](int64_t t, int64_t c, v16 z) {
+                      [&](int64_t t, int64_t c, vk z) {
                         const float* at = dy + t * s.channels + c;
                         __builtin_prefetch(at + ahead);
-                        return load_lanes(at, s.channels - c) * gelu_derivative(z);
+                        return load_channels(at, s.channels - c) * gelu_derivative_register(z);
                       });
   });
   parallel_chunks(s.channels, 16, [&](int64_t, int64_t begin, int64_t end) {

@@ -158,9 +158,9 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
     const int64_t row = b * s.frames * s.out;
     float* y = f32(call->outputs[0]) + row;
     float* z = present(call->outputs[1]) ? f32(call->outputs[1]) + row : nullptr;
-    wave_conv<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, weights, bias, s.out, s.kernel, [&](int64_t t, int64_t c, v16 v) {
-      if (z) store_lanes(z + t * s.out + c, v, s.out - c);
-      store_lanes(y + t * s.out + c, with_gelu ? gelu(v) : v, s.out - c);
+    wave_conv<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, weights, bias, s.out, s.kernel, [&](int64_t t, int64_t c, vk v) {
+      if (z) store_channels(z + t * s.out + c, v, s.out - c);
+      store_channels(y + t * s.out + c, with_gelu ? gelu_register(v) : v, s.out - c);
     });
   });
 }
@@ -307,10 +307,10 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
     const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
     float* sums = p.sums + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
-    wave_conv_grad<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, unused, unused, s.out, s.kernel, sums, [&](int64_t t, int64_t c, v16) {
+    wave_conv_grad<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, unused, unused, s.out, s.kernel, sums, [&](int64_t t, int64_t c, vk) {
       const float* at = dz + t * s.out + c;
       __builtin_prefetch(at + ahead);
-      return load_lanes(at, s.out - c);
+      return load_channels(at, s.out - c);
     });
   });
   const float* sums = total(s, p, s.kernel + 1);

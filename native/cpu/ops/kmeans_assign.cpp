@@ -3,8 +3,8 @@
 // outputs labels i32[..] (the lowest index wins ties), distance[..] (squared Euclidean, to that centroid)
 //
 // arg min_k |x - c_k|^2 = arg min_k |c_k|^2 / 2 - x.c_k: a matrix product whose result is never stored. The centroids are
-// packed once in panels of LANES (k along the lanes, D along the rows), a block of rows of x likewise; the kernel keeps ROWS x
-// LANES dot products in registers while it walks over D, and folds them into each row's best score so far, lane by lane. A
+// packed once in panels of kWide (k along the lanes, D along the rows), a block of rows of x likewise; the kernel keeps kRows
+// x kWide dot products in registers while it walks over D, and folds them into each row's best score so far, lane by lane. A
 // block of rows stays in the second-level cache while all panels pass. The distance is then computed from x - c directly:
 // |x|^2 - 2 x.c + |c|^2 would lose digits. Each row's sums run in the same order wherever it stands: a row's label depends on
 // nothing but the row. A row with NaN gets label 0 and distance NaN.
@@ -16,26 +16,16 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-const int kWidth = 16, kRows = 14;  // floats in a register; 28 accumulators of 32 registers
-#elif defined(__AVX2__)
-const int kWidth = 8, kRows = 6;    // 12 accumulators of 16 registers
-#else
-const int kWidth = 4, kRows = 6;
-#endif
-const int kVectors = 2, kLanes = kVectors * kWidth;
+const int kRows = kLanes == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
+const int kVectors = 2, kWide = kVectors * kLanes;
 const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
-
-typedef float   vf __attribute__((vector_size(kWidth * 4)));
-typedef int32_t vi __attribute__((vector_size(kWidth * 4)));
-typedef float   vfu __attribute__((vector_size(kWidth * 4), aligned(4)));
 
 struct Sizes {
   int64_t N, D, K, panels, block, blocks;
 };
 Sizes sizes_of(const hk_call* call) {
   const hk_tensor &x = call->inputs[0], &c = call->inputs[1];
-  Sizes s = {rows(x), last(x), c.shape[0], (c.shape[0] + kLanes - 1) / kLanes, 0, 0};
+  Sizes s = {rows(x), last(x), c.shape[0], (c.shape[0] + kWide - 1) / kWide, 0, 0};
   const int64_t groups = s.N / (16 * kRows);  // short inputs: smaller blocks, so that all threads get some
   s.block = kRows * (groups < 1 ? 1 : groups > kGroups ? kGroups : groups);
   s.blocks = (s.N + s.block - 1) / s.block;
@@ -45,14 +35,14 @@ Sizes sizes_of(const hk_call* call) {
 const int64_t kSlots = 64;  // blocks in flight at most
 
 struct Layout {
-  float *panels, *half;  // [panels, D, kLanes], [panels * kLanes] half the squared norms, +inf behind the last
+  float *panels, *half;  // [panels, D, kWide], [panels * kWide] half the squared norms, +inf behind the last
   float* x;              // [slots, block * D]
   int64_t slots;
 };
 Layout layout(const Sizes& s, Scratch& scratch) {
   Layout l;
-  l.panels = scratch.take<float>(s.panels * s.D * kLanes);
-  l.half = scratch.take<float>(s.panels * kLanes);
+  l.panels = scratch.take<float>(s.panels * s.D * kWide);
+  l.half = scratch.take<float>(s.panels * kWide);
   l.slots = s.blocks < kSlots ? s.blocks : kSlots;
   l.x = scratch.take<float>(l.slots * s.block * s.D);
   return l;
@@ -76,11 +66,11 @@ int prepare(hk_call* call, size_t* scratch_bytes, void**) {
 
 void pack_centroids(const float* c, const Sizes& s, const Layout& l) {
   parallel_chunks(s.panels, 1, [&](int64_t p, int64_t, int64_t) {
-    float* panel = l.panels + p * s.D * kLanes;
-    const int64_t first = p * kLanes, count = s.K - first < kLanes ? s.K - first : kLanes;
+    float* panel = l.panels + p * s.D * kWide;
+    const int64_t first = p * kWide, count = s.K - first < kWide ? s.K - first : kWide;
     for (int64_t d = 0; d < s.D; d++)
-      for (int64_t lane = 0; lane < kLanes; lane++) panel[d * kLanes + lane] = lane < count ? c[(first + lane) * s.D + d] : 0;
-    for (int64_t lane = 0; lane < kLanes; lane++) {
+      for (int64_t lane = 0; lane < kWide; lane++) panel[d * kWide + lane] = lane < count ? c[(first + lane) * s.D + d] : 0;
+    for (int64_t lane = 0; lane < kWide; lane++) {
       const float* row = c + (first + lane) * s.D;
       l.half[first + lane] = lane < count ? 0.5f * dot(row, row, s.D) : INFINITY;
     }
@@ -95,44 +85,44 @@ void pack_rows(const float* x, int64_t count, int64_t D, float* out) {
 }
 
 struct Best {
-  vf score[kRows];
-  vi index[kRows];
+  vk score[kRows];
+  ik index[kRows];
 };
 
 void panel_kernel(const float* __restrict x, const float* __restrict panel, const float* half, int64_t D, int32_t first,
                   Best* best) {
-  vf acc[kRows][kVectors] = {};
+  vk acc[kRows][kVectors] = {};
   for (int64_t d = 0; d < D; d++) {
-    vf c[kVectors];
+    vk c[kVectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; j++) c[j] = *(const vfu*)(panel + d * kLanes + j * kWidth);
+    for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
-      const vf value = vf{} + x[d * kRows + r];
+      const vk value = vk{} + x[d * kRows + r];
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; j++) acc[r][j] += value * c[j];
     }
   }
-  vi lane;
-  for (int i = 0; i < kWidth; i++) lane[i] = i;
+  ik lane;
+  for (int i = 0; i < kLanes; i++) lane[i] = i;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; j++) {
-      const vf score = *(const vfu*)(half + j * kWidth) - acc[r][j];
-      const vi better = score < best->score[r];
+      const vk score = *(const vku*)(half + j * kLanes) - acc[r][j];
+      const ik better = score < best->score[r];
       best->score[r] = better ? score : best->score[r];
-      best->index[r] = better ? lane + (first + j * kWidth) : best->index[r];
+      best->index[r] = better ? lane + (first + j * kLanes) : best->index[r];
     }
 }
 
-int32_t lowest(const vf score, const vi index) {
-  float s[kWidth];
-  int32_t k[kWidth];
+int32_t lowest(const vk score, const ik index) {
+  float s[kLanes];
+  int32_t k[kLanes];
   memcpy(s, &score, sizeof s);
   memcpy(k, &index, sizeof k);
   int winner = 0;
-  for (int i = 1; i < kWidth; i++)
+  for (int i = 1; i < kLanes; i++)
     if (s[i] < s[winner] || (s[i] == s[winner] && k[i] < k[winner])) winner = i;
   return k[winner];
 }
@@ -158,12 +148,12 @@ void assign_block(const hk_call* call, const Sizes& s, const Layout& l, int64_t 
   pack_rows(x + begin * s.D, end - begin, s.D, packed);
   for (int64_t g = 0; g < groups; g++)
     for (int r = 0; r < kRows; r++) {
-      best[g].score[r] = vf{} + INFINITY;
-      best[g].index[r] = vi{};
+      best[g].score[r] = vk{} + INFINITY;
+      best[g].index[r] = ik{};
     }
   for (int64_t p = 0; p < s.panels; p++)
     for (int64_t g = 0; g < groups; g++)
-      panel_kernel(packed + g * kRows * s.D, l.panels + p * s.D * kLanes, l.half + p * kLanes, s.D, (int32_t)(p * kLanes), best + g);
+      panel_kernel(packed + g * kRows * s.D, l.panels + p * s.D * kWide, l.half + p * kWide, s.D, (int32_t)(p * kWide), best + g);
   for (int64_t i = begin; i < end; i++) {
     const Best& b = best[(i - begin) / kRows];
     const int32_t k = lowest(b.score[(i - begin) % kRows], b.index[(i - begin) % kRows]);

@@ -1,0 +1,90 @@
+import type { Command } from 'commander';
+import type { DemoProgress, DemoResult } from '../experiments/demo';
+import { columns, integer, print, printJson, run, seconds } from './command';
+import { errorRates } from './finetune';
+import { clock, Progress } from './progress';
+
+interface Options {
+  budget: string;
+  out: string;
+  corpus: string;
+  seed: string;
+  json?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command('demo')
+    .description('run the whole study at small scale, from a corpus to a report')
+    .option('--budget <time>', 'how long it should take on two ordinary cores', '10m')
+    .option('-o, --out <folder>', 'the run folder', 'runs/demo')
+    .option('--corpus <folder>', 'the embedded corpus, made when it is not there', 'corpora/demo')
+    .option('--seed <n>', 'of weights, order, masks and dropout', '1')
+    .option('--json', 'end with one JSON line')
+    .action((options: Options) => run(({ signal }) => start(options, signal)));
+}
+
+async function start(options: Options, signal: AbortSignal): Promise<void> {
+  const budgetSeconds = seconds('--budget', options.budget);
+  const seed = integer('--seed', options.seed);
+  const { demo } = require('../experiments/demo') as typeof import('../experiments/demo');
+  const progress = new Progress();
+  try {
+    const { out, corpus } = options;
+    const result = await demo({
+      budgetSeconds,
+      out,
+      corpus,
+      seed,
+      signal,
+      onProgress: (event) => show(progress, event),
+    });
+    progress.close();
+    printResult(result);
+    if (options.json) printJson(result);
+  } finally {
+    progress.close();
+  }
+}
+
+function show(progress: Progress, event: DemoProgress): void {
+  if (event.phase === 'corpus') {
+    const { seconds: made, total } = event;
+    progress.show({ label: 'corpus', done: Math.min(Math.round(made), total), total, unit: 's of speech' });
+  } else if (event.phase === 'pretraining') {
+    const { showPretraining } = require('./pretrain') as typeof import('./pretrain');
+    showPretraining(progress, event.event);
+  } else if (event.phase === 'analysis') {
+    const { checkpoint, done, of, layer } = event.event;
+    progress.show({
+      label: 'analysis',
+      done,
+      total: of,
+      unit: 'checkpoints',
+      values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
+    });
+  } else {
+    const { variant, index, variants, update, updates, point } = event.event;
+    const label = `fine-tuning ${index + 1}/${variants} ${variant}`;
+    progress.show({ label, done: update, total: updates, unit: 'updates', values: point ? errorRates(point) : [] });
+  }
+}
+
+function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, report }: DemoResult): void {
+  const three = (value: number) => value.toFixed(3);
+  print('\nPhone information on unseen speakers (PNMI; 1: the clusters tell everything about the phone)');
+  print(
+    columns([
+      ['  chance', three(pnmi.chance)],
+      ['  random initialisation, best layer', three(pnmi.random)],
+      ['  MFCC labels', three(pnmi.mfcc)],
+      [`  iteration 1, best layer (${bestLayers.iteration1})`, three(pnmi.iteration1)],
+      [`  iteration 2, best layer (${bestLayers.iteration2})`, three(pnmi.iteration2)],
+    ]),
+  );
+  print('\nTranscription on unseen speakers after fine-tuning (greedy, no language model, mean over seeds)');
+  const name = (key: string) => (key === 'random' ? '  random initialisation' : `  top ${key.slice(1)} layers reset`);
+  print(columns(Object.keys(wer).map((key) => [name(key), ...errorRates({ wer: wer[key], cer: cer[key] })])));
+  print(`\n${(audioSeconds / 3600).toFixed(1)} hours of audio processed, this call took ${clock(wallSeconds)}.`);
+  print(report);
+}

@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import type { SelftestResult } from '../selftest';
+import { EXIT, print, printJson, run } from './command';
+
+export function register(program: Command): void {
+  program
+    .command('selftest')
+    .description('compare every op, value and gradient, with its formula in double precision')
+    .option('--device <device>', 'cpu or cuda', 'cpu')
+    .option('--only <name>', 'only ops whose name contains this')
+    .option('--json', 'print one JSON line')
+    .action((options: { device: string; only?: string; json?: boolean }) =>
+      run(async ({ signal }) => {
+        const { selftest } = require('../selftest') as typeof import('../selftest');
+        const { device, only, json } = options;
+        if (!json) print(line('op', 'size', 'check', 'error', 'bound', ''));
+        const summary = await selftest({ device, only, signal, onResult: json ? undefined : show });
+        if (json) printJson(summary);
+        else print(`\n${summary.passed} passed, ${summary.failed} failed`);
+        if (summary.failed) process.exitCode = EXIT.failed;
+      }),
+    );
+}
+
+function show({ op, size, check, error, bound, passed, message }: SelftestResult): void {
+  print(line(op, size, check, error.toExponential(1), bound.toExponential(0), passed ? 'ok' : 'FAILED'));
+  if (message) print(`  ${message}`);
+}
+
+function line(...[op, size, check, error, bound, verdict]: string[]): string {
+  return [op.padEnd(26), size.padEnd(34), check.padEnd(8), error.padStart(8), bound.padStart(6), verdict]
+    .join('  ')
+    .trimEnd();
+}

@@ -1,0 +1,154 @@
+/**
+ * The study at small scale, from nothing to a report: embedded corpus, two iterations of pretraining, every layer of every
+ * kept checkpoint measured, fine-tuning with the top k layers reset.
+ *
+ *   hubertkit demo --budget 10m
+ *
+ * The budget decides the number of updates through fixed rates, not through a measurement of the machine: the same budget and
+ * seed are the same run everywhere. What is there already is kept, so a second call continues or repeats at once.
+ */
+import * as path from 'node:path';
+import { type AnalysisProgress, analyzeRun, type CheckpointAnalysis } from '../analysis';
+import { makeEmbeddedCorpus } from '../data/embedded';
+import { HubertkitError } from '../errors';
+import { type FinetuneProgress, type ResetSweepSummary, resetSweep } from '../finetune';
+import { report } from '../report';
+import { type PretrainOptions, type Progress, pretrain } from '../train';
+
+export interface DemoOptions {
+  /** Seconds it should take on two ordinary cores. Default 600; at least 30. */
+  budgetSeconds?: number;
+  /** The run folder. Default runs/demo. */
+  out?: string;
+  /** The corpus, made when it is not there. Default corpora/demo. */
+  corpus?: string;
+  /** Of the run; the corpus is always the same. Default 1. */
+  seed?: number;
+  onProgress?: (progress: DemoProgress) => void;
+  signal?: AbortSignal;
+}
+
+export type DemoProgress =
+  | { phase: 'corpus'; seconds: number; total: number }
+  | { phase: 'pretraining'; event: Progress }
+  | { phase: 'analysis'; event: AnalysisProgress }
+  | { phase: 'fine-tuning'; event: FinetuneProgress & { index: number; variants: number } };
+
+export interface DemoResult {
+  /** The page. */
+  report: string;
+  /** Best layer on unseen speakers, beside the untrained network, the MFCC labels and independent labels. */
+  pnmi: { chance: number; random: number; mfcc: number; iteration1: number; iteration2: number };
+  bestLayers: { iteration1: number; iteration2: number };
+  /** Test WER and CER (fractions, mean over seeds) by k, and from random initialisation. */
+  wer: Record<string, number>;
+  cer: Record<string, number>;
+  /** Audio that was trained on, repeats counted. */
+  audioSeconds: number;
+  wallSeconds: number;
+}
+
+/** Rates that turn a budget into updates: the nano model on two ordinary cores, rounded down. */
+const rates = {
+  /** Share of the budget for pretraining; the rest is for labels, analysis and fine-tuning. */
+  pretraining: 0.6,
+  /** Audio trained on in a minute. */
+  audioSecondsPerMinute: 5000,
+  /** Updates of one fine-tuning for each minute of budget, within `finetuneUpdates`. */
+  finetuneUpdatesPerMinute: 30,
+  finetuneUpdates: [100, 1000],
+};
+
+const updateSeconds = 16;
+const corpusMinutes = 40;
+const seedsOfSweep = [1, 2, 3];
+/** The middle layer of the nano model: the teacher of iteration 2. */
+const teacherLayer = 2;
+
+/** The configuration of the pretraining that a budget allows. */
+export function demoConfig(o: { budgetSeconds: number; corpus: string; out: string; seed: number }): PretrainOptions {
+  const audio = (o.budgetSeconds / 60) * rates.pretraining * rates.audioSecondsPerMinute;
+  const updates = Math.max(20, Math.round(audio / 2 / updateSeconds));
+  return {
+    corpus: `embedded:${o.corpus}`,
+    model: 'nano',
+    out: o.out,
+    seed: o.seed,
+    updateSeconds,
+    batchSeconds: updateSeconds,
+    checkpoints: { keep: 5 },
+    schedule: [
+      { teacher: 'mfcc', clusters: 100, updates },
+      { teacher: { layer: teacherLayer }, clusters: 100, updates },
+    ],
+  };
+}
+
+/** Runs or continues the demo. @throws HK_INTERRUPTED after an abort: the same call continues */
+export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
+  const {
+    budgetSeconds = 600,
+    out = 'runs/demo',
+    corpus = 'corpora/demo',
+    seed = 1,
+    onProgress = () => {},
+    signal,
+  } = options;
+  if (!(budgetSeconds >= 30))
+    throw new HubertkitError('HK_ARGUMENT', `The budget must be at least 30 seconds, got ${budgetSeconds}.`);
+  const started = performance.now();
+  await makeEmbeddedCorpus({
+    out: corpus,
+    minutes: corpusMinutes,
+    signal,
+    onProgress: (event) => onProgress({ phase: 'corpus', ...event }),
+  });
+  const config = demoConfig({ budgetSeconds, corpus, out, seed });
+  const run = await pretrain(config, { signal, onProgress: (event) => onProgress({ phase: 'pretraining', event }) });
+  const analyses = await analyzeRun(out, { signal, onProgress: (event) => onProgress({ phase: 'analysis', event }) });
+  const [least, most] = rates.finetuneUpdates;
+  const updates = Math.min(most, Math.max(least, Math.round((budgetSeconds / 60) * rates.finetuneUpdatesPerMinute)));
+  const sweep = await resetSweep(
+    { source: out, seeds: seedsOfSweep, updates },
+    { signal, onProgress: (event) => onProgress({ phase: 'fine-tuning', event }) },
+  );
+  const { html } = await report(out);
+  return {
+    report: path.resolve(html),
+    ...layers(analyses),
+    ...errors(sweep),
+    audioSeconds: run.audioSeconds,
+    wallSeconds: (performance.now() - started) / 1000,
+  };
+}
+
+function layers(analyses: CheckpointAnalysis[]): Pick<DemoResult, 'pnmi' | 'bestLayers'> {
+  const best = (rows: { layer: number; pnmi?: number }[] = []) =>
+    rows.reduce((a, b) => ((b.pnmi ?? -1) > (a.pnmi ?? -1) ? b : a), { layer: -1, pnmi: Number.NaN } as {
+      layer: number;
+      pnmi?: number;
+    });
+  const last = (iteration: number) => analyses.findLast((analysis) => analysis.iteration === iteration);
+  const [first, second] = [last(1), last(2)];
+  return {
+    pnmi: {
+      chance: second?.chance?.pnmi ?? Number.NaN,
+      random: best(second?.random?.layers).pnmi!,
+      mfcc: second?.mfcc?.pnmi ?? Number.NaN,
+      iteration1: best(first?.layers).pnmi!,
+      iteration2: best(second?.layers).pnmi!,
+    },
+    bestLayers: { iteration1: best(first?.layers).layer, iteration2: best(second?.layers).layer },
+  };
+}
+
+function errors({ rows }: ResetSweepSummary): Pick<DemoResult, 'wer' | 'cer'> {
+  const by = (rate: 'Wer' | 'Cer') =>
+    Object.fromEntries(
+      rows.map((row) => [
+        row.k === null ? 'random' : `k${row.k}`,
+        (row[`test${rate}`] ?? row[rate === 'Wer' ? 'wer' : 'cer']).mean,
+      ]),
+    );
+  return { wer: by('Wer'), cer: by('Cer') };
+}
