@@ -132,7 +132,12 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
   let ground: Ground | undefined;
   for (const [done, checkpoint] of checkpoints.entries()) {
     const report = (layer?: number) =>
-      options.onProgress?.({ checkpoint: checkpoint.name, done: layer === undefined ? done + 1 : done, of: checkpoints.length, layer });
+      options.onProgress?.({
+        checkpoint: checkpoint.name,
+        done: layer === undefined ? done + 1 : done,
+        of: checkpoints.length,
+        layer,
+      });
     const file = path.join(folder, 'analysis', `${checkpoint.name.replace('/', '-')}.json`);
     const kept = await keptAnalysis(file, settings);
     if (kept) analyses.push(kept);
@@ -149,10 +154,15 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
 
 function settingsOf(options: AnalyzeOptions): AnalysisSettings {
   const keys = Object.keys(defaults) as (keyof AnalysisSettings)[];
-  const settings = Object.fromEntries(keys.map((key) => [key, options[key] ?? defaults[key]])) as unknown as AnalysisSettings;
+  const settings = Object.fromEntries(
+    keys.map((key) => [key, options[key] ?? defaults[key]]),
+  ) as unknown as AnalysisSettings;
   for (const metric of settings.metrics) {
     if (!defaults.metrics.includes(metric)) {
-      throw new HubertkitError('HK_ARGUMENT', `There is no metric "${metric}". There are: ${defaults.metrics.join(', ')}.`);
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `There is no metric "${metric}". There are: ${defaults.metrics.join(', ')}.`,
+      );
     }
   }
   for (const key of keys) {
@@ -281,7 +291,13 @@ async function measureLayers(
   let majority: number | undefined;
   for (let start = 0; start <= depth; start += together) {
     const group = all.slice(start, start + together);
-    const features = await layerFeatures(model, [...new Set([0, ...group])], [set.fit, set.test], speech, options.signal);
+    const features = await layerFeatures(
+      model,
+      [...new Set([0, ...group])],
+      [set.fit, set.test],
+      speech,
+      options.signal,
+    );
     const input = settings.metrics.includes('cka') ? everyNth(features.get(0)![1], ckaStep) : undefined;
     const inputMoments = input && momentsOf(input, hiddenSize, input, hiddenSize);
     for (const layer of group) {
@@ -312,7 +328,12 @@ async function measureLayers(
 }
 
 /** k-means on the fitting frames, phones against clusters on the test frames. */
-async function clusterMeasures(fit: FrameMatrix, test: FrameMatrix, ground: Ground, o: AnalysisSettings): Promise<ClusteringMeasures> {
+async function clusterMeasures(
+  fit: FrameMatrix,
+  test: FrameMatrix,
+  ground: Ground,
+  o: AnalysisSettings,
+): Promise<ClusteringMeasures> {
   const codebook = await fitKmeans([fit.data], {
     clusters: o.clusters,
     dim: fit.dimensions,

@@ -31,7 +31,11 @@ export interface PhonedUtterance {
  * Phone of each 20 ms frame: the segment that the centre of the frame's receptive field, sample 320 i + 200, lies in
  * (start <= t < end).
  */
-export function framePhones(segments: readonly Segment[], frames: number, indexOf: ReadonlyMap<string, number>): Int32Array {
+export function framePhones(
+  segments: readonly Segment[],
+  frames: number,
+  indexOf: ReadonlyMap<string, number>,
+): Int32Array {
   const sorted = [...segments].sort((a, b) => a.start - b.start);
   const labels = new Int32Array(frames).fill(-1);
   let at = 0;
@@ -89,7 +93,12 @@ export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   };
 }
 
-function sample(utterances: Utterance[], maxFrames: number, seed: number, places: ReadonlyMap<string, number>): PhonedUtterance[] {
+function sample(
+  utterances: Utterance[],
+  maxFrames: number,
+  seed: number,
+  places: ReadonlyMap<string, number>,
+): PhonedUtterance[] {
   const rank = new Map(utterances.map((u) => [u, new Philox(seed, 0, hashText(u.id)).uniform()]));
   const shuffled = [...utterances].sort((a, b) => rank.get(a)! - rank.get(b)!);
   const chosen: PhonedUtterance[] = [];

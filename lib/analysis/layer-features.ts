@@ -33,7 +33,13 @@ export async function layerFeatures(
   const empty = (set: number) => matrix(starts[set].total, dimensions);
   const found = new Map(layers.map((layer) => [layer, sets.map((_, set) => empty(set))]));
   const all = sets.flatMap((set, s) => set.map((phoned) => ({ ...phoned, set: s, start: starts[s].of.get(phoned)! })));
-  const load = async ({ bucket, members }: { bucket: { batch: number; samples: number; frames: number }; members: typeof all }) => {
+  const load = async ({
+    bucket,
+    members,
+  }: {
+    bucket: { batch: number; samples: number; frames: number };
+    members: typeof all;
+  }) => {
     const utterances = members.map(({ utterance }) => utterance);
     return { bucket, members, input: await speech.batch(utterances, bucket) };
   };
@@ -42,7 +48,9 @@ export async function layerFeatures(
     const states = await model.extracting({ batch: bucket.batch, samples: bucket.samples }, { layers }).run(input);
     members.forEach(({ set, start, frames }, row) => {
       for (const layer of layers) {
-        const from = states.get(layer)!.subarray(row * bucket.frames * dimensions, (row + 1) * bucket.frames * dimensions);
+        const from = states
+          .get(layer)!
+          .subarray(row * bucket.frames * dimensions, (row + 1) * bucket.frames * dimensions);
         place(found.get(layer)![set], start, frames, from.subarray(0, input.frameLengths[row] * dimensions));
       }
     });
@@ -73,7 +81,10 @@ async function spectralFeatures(
 ): Promise<FrameMatrix> {
   const { of, total } = offsets(set);
   const found = matrix(total, dimensions);
-  const load = async (phoned: PhonedUtterance) => ({ phoned, rows: await rowsOf(await loadWaveform(phoned.utterance)) });
+  const load = async (phoned: PhonedUtterance) => ({
+    phoned,
+    rows: await rowsOf(await loadWaveform(phoned.utterance)),
+  });
   for await (const { phoned, rows } of ahead(set, load)) {
     const flat = new Float32Array(rows.length * dimensions);
     rows.forEach((row, i) => {

@@ -86,7 +86,10 @@ function checkedDimensions(train: LabelledFrames, test: LabelledFrames, classes:
     }
     const largest = labels.reduce((a, b) => Math.max(a, b), 0);
     if (largest >= classes) {
-      throw new HubertkitError('HK_ARGUMENT', `The phone probe has ${classes} classes, but a ${name} label is ${largest}.`);
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `The phone probe has ${classes} classes, but a ${name} label is ${largest}.`,
+      );
     }
   }
   const dimensions = train.features.length / train.labels.length;

@@ -105,7 +105,9 @@ function cheapestCuts(lengths: readonly number[]): number[] {
 }
 
 /** Every member exactly once; the members of a last batch may be fewer than its rows. */
-export function* batchesOf<T extends Timed>(buckets: readonly Bucket<T>[]): Generator<{ bucket: Bucket<T>; members: T[] }> {
+export function* batchesOf<T extends Timed>(
+  buckets: readonly Bucket<T>[],
+): Generator<{ bucket: Bucket<T>; members: T[] }> {
   for (const bucket of buckets) {
     for (let start = 0; start < bucket.members.length; start += bucket.batch) {
       yield { bucket, members: bucket.members.slice(start, start + bucket.batch) };

@@ -124,7 +124,10 @@ export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize)
   for (const key of Object.keys(options)) {
     if (!(key in schema.shape)) {
       const near = nearest(key, Object.keys(schema.shape));
-      throw new HubertkitError('HK_CONFIG', `Unknown key "${key}" of fine-tuning.${near ? ` Did you mean "${near}"?` : ''}`);
+      throw new HubertkitError(
+        'HK_CONFIG',
+        `Unknown key "${key}" of fine-tuning.${near ? ` Did you mean "${near}"?` : ''}`,
+      );
     }
   }
   const wide = size.hiddenSize >= wideModel;
@@ -173,9 +176,11 @@ function checkTogether(config: FinetuneConfig, { layers }: ModelSize): void {
   if (resetTop > layers) refuse(`resetTop: the model has ${layers} blocks, got ${resetTop}.`);
   if (dropTop >= layers) refuse(`dropTop: the model has ${layers} blocks and must keep one, got ${dropTop}.`);
   if (resetTop > 0 && dropTop > 0) refuse('resetTop and dropTop: choose one of the two.');
-  if (random && (resetTop > 0 || dropTop > 0)) refuse('random begins the whole network anew: resetTop and dropTop have to be 0.');
+  if (random && (resetTop > 0 || dropTop > 0))
+    refuse('random begins the whole network anew: resetTop and dropTop have to be 0.');
   if (freezeUpdates > updates) refuse(`freezeUpdates (${freezeUpdates}) is above updates (${updates}).`);
-  if (Math.abs(phases[0] + phases[1] + phases[2] - 1) > 1e-6) refuse(`phases must sum to 1, got ${phases.join(' + ')}.`);
+  if (Math.abs(phases[0] + phases[1] + phases[2] - 1) > 1e-6)
+    refuse(`phases must sum to 1, got ${phases.join(' + ')}.`);
 }
 
 /** The folder name of a variant: `reset-2-seed-1`, `drop-1-seed-1`, `random-seed-1`, with the label budget when there is one. */

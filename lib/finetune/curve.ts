@@ -20,6 +20,11 @@ export function updatesToReach(curve: readonly CurvePoint[], tau: number): numbe
   return null;
 }
 
+/** The WER of an evaluation as a point of the curve that areas are taken of: above 1 (more insertions than words) it counts as 1. */
+export function werCurve(points: readonly { update: number; wer: number }[]): CurvePoint[] {
+  return points.map(({ update, wer }) => ({ update, value: Math.min(1, wer) }));
+}
+
 /**
  * Mean height of the curve by the trapezoid rule, over updates (`linear`) or over log(1 + update) (`log`, which weighs the
  * beginning more): the area under the curve divided by its width, so that it has the unit of the error rate.

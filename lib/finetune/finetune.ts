@@ -30,7 +30,7 @@ import { secondsOf } from '../train/speech';
 import { type Batch, batchStream } from './batches';
 import { CharacterVocabulary } from './characters';
 import { type FinetuneConfig, type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
-import { meanHeight, updatesToReach } from './curve';
+import { meanHeight, updatesToReach, werCurve } from './curve';
 import { type Evaluation, evaluate, evaluationBuckets, type Hypothesis } from './evaluate';
 import { type Example, type ExampleReport, labelBudget, prepareExamples } from './examples';
 import { channelMasks, timeMasks } from './masks';
@@ -85,7 +85,7 @@ export interface FinetuneResult {
   tau: number;
   /** Updates until the curve's WER is at most tau; null: never (censored at `updates`). */
   updatesToTau: number | null;
-  /** Mean WER of the curve over updates, and over log(1 + update). */
+  /** Mean WER of the curve over updates, and over log(1 + update); a WER above 1 counts as 1. */
   auc: number;
   aucLog: number;
   /** Linear CKA (debiased) of each layer 0..L before and after fine-tuning, on the dev subset of the curve. */
@@ -142,7 +142,7 @@ export async function finetune(options: FinetuneOptions, hooks: FinetuneHooks = 
   await using tuning = new Tuning(folder, variant, config, corpus, model, hooks);
   await tuning.begin();
   while (tuning.update < config.updates) await tuning.advance();
-  return tuning.finish(source.checkpoint);
+  return await tuning.finish(source.checkpoint);
 }
 
 /** The configuration with its defaults, and where the pretrained network is. */
@@ -186,7 +186,10 @@ export async function finetuneCorpus(o: FinetuneConfig, model: HubertConfig): Pr
 }
 
 /** Decodes everything once and takes out what cannot be: bad audio never stops a run. Returns them with their reasons. */
-async function removeUnreadable(examples: Example[], speech: SpeechSource): Promise<{ path: string; reason: string }[]> {
+async function removeUnreadable(
+  examples: Example[],
+  speech: SpeechSource,
+): Promise<{ path: string; reason: string }[]> {
   const bad = new Map<Example, string>();
   const read = async (example: Example) => {
     try {
@@ -200,7 +203,10 @@ async function removeUnreadable(examples: Example[], speech: SpeechSource): Prom
   for await (const _ of ahead(examples, read));
   const kept = examples.filter((example) => !bad.has(example));
   examples.splice(0, examples.length, ...kept);
-  return [...bad].map(([{ utterance }, reason]) => ({ path: utterance.path, reason: audioReason(utterance.path, { message: reason }) }));
+  return [...bad].map(([{ utterance }, reason]) => ({
+    path: utterance.path,
+    reason: audioReason(utterance.path, { message: reason }),
+  }));
 }
 
 /** Writes config.yaml, or checks that it is the same; the result when there is one. */
@@ -338,7 +344,7 @@ class Tuning implements AsyncDisposable {
     await model.save(path.join(this.folder, 'model'));
     const dev = await this.judge('dev', corpus.examples.dev);
     const test = corpus.examples.test.length > 0 ? await this.judge('test', corpus.examples.test) : undefined;
-    const curve = this.points.map(({ update, wer }) => ({ update, value: wer }));
+    const curve = werCurve(this.points);
     const result: FinetuneResult = {
       variant: this.variant,
       source: o.source,
@@ -380,7 +386,13 @@ class Tuning implements AsyncDisposable {
 
   private async judge(name: 'dev' | 'test', examples: Example[]): Promise<Evaluation> {
     const { model, corpus } = this;
-    const evaluation = await evaluate(model, evaluationBuckets(examples), corpus.speech, corpus.vocabulary, this.hooks.signal);
+    const evaluation = await evaluate(
+      model,
+      evaluationBuckets(examples),
+      corpus.speech,
+      corpus.vocabulary,
+      this.hooks.signal,
+    );
     await writeJsonLines(path.join(this.folder, `${name}.jsonl`), evaluation.hypotheses satisfies Hypothesis[]);
     return evaluation;
   }

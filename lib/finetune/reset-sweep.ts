@@ -4,12 +4,18 @@
  * sees the same batches, masks and head, so differences to k = 0 are differences of the start alone.
  */
 import * as path from 'node:path';
-import { type Interval, errorRateDifference, mean, standardDeviation, type UtteranceErrors } from '../analysis/statistics';
+import {
+  type Interval,
+  errorRateDifference,
+  mean,
+  standardDeviation,
+  type UtteranceErrors,
+} from '../analysis/statistics';
 import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
 import { hasRun } from '../train/run';
 import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
-import { meanHeight, updatesToReach } from './curve';
+import { updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
 import {
   type FinetuneCorpus,
@@ -132,7 +138,10 @@ function chosenBlocks(k: number[] | undefined, mode: 'reset' | 'drop', layers: n
   const chosen = [...new Set([0, ...(k ?? Array.from({ length: most + 1 }, (_, i) => i))])].sort((a, b) => a - b);
   const wrong = chosen.find((value) => !Number.isInteger(value) || value < 0 || value > most);
   if (wrong !== undefined) {
-    throw new HubertkitError('HK_CONFIG', `A ${mode} sweep of a model with ${layers} blocks takes k from 0 to ${most}; got ${wrong}.`);
+    throw new HubertkitError(
+      'HK_CONFIG',
+      `A ${mode} sweep of a model with ${layers} blocks takes k from 0 to ${most}; got ${wrong}.`,
+    );
   }
   return chosen;
 }
@@ -172,7 +181,7 @@ function sweepRow(group: Finished[], baseline: Finished[], tau: number, mode: 'r
     return { mean: mean(values), sd: standardDeviation(values) };
   };
   const tested = group.every(({ result }) => result.testWer !== undefined);
-  const curves = group.map(({ points }) => points.map(({ update, wer }) => ({ update, value: wer })));
+  const curves = group.map(({ points }) => werCurve(points));
   return {
     name: k === null ? 'random' : mode === 'reset' ? `k=${k}` : `drop=${k}`,
     k,
@@ -195,11 +204,10 @@ function differenceTo(baseline: Finished[], group: Finished[], tested: boolean):
       group.map((variant) => variant[set].map(unit)),
       baseline.map((variant) => variant[set].map(unit)),
     );
-  const area = ({ points }: Finished) => meanHeight(points.map(({ update, wer }) => ({ update, value: wer })), 'linear');
   return {
     wer: compare('dev', words),
     cer: compare('dev', letters),
     ...(tested && { testWer: compare('test', words), testCer: compare('test', letters) }),
-    aucMean: mean(group.map((variant, i) => area(variant) - area(baseline[i]))),
+    aucMean: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
   };
 }

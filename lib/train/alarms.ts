@@ -25,9 +25,14 @@ function collapse({ maskedLossBits, unigramBits }: Metrics): string | undefined 
   return 'The masked loss has collapsed to under 5 % of the entropy of the labels. Trained HuBERTs stay near half of it: the labels are trivial, or most audio is the same.';
 }
 
+/** Audio seconds after which the loss of any model that learns has left the entropy of the labels. */
+const learningShows = 8000;
+
 /** Nothing learned but how frequent each label is. */
-function stuck({ update, maskedLossBits, unigramBits }: Metrics, updates: number): string | undefined {
-  if (update < updates / 2 || maskedLossBits < unigramBits - 0.1) return undefined;
+function stuck(metrics: Metrics, updates: number): string | undefined {
+  const { update, totalUpdates, audioSeconds, maskedLossBits, unigramBits } = metrics;
+  const heard = (audioSeconds * update) / totalUpdates;
+  if (heard < learningShows || update < updates / 2 || maskedLossBits < unigramBits - 0.1) return undefined;
   return 'Half of the iteration is over and the masked loss is still the entropy of the labels: nothing is being learned. Usual reasons: a learning rate that is too high (post-LN models stay there at 2e-3), or too much masked.';
 }
 

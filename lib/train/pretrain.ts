@@ -111,7 +111,7 @@ async function advance(
   state.update++;
   state.totalUpdates++;
   state.cursor = update.position + update.batches.length;
-  state.audioSeconds += update.audioSeconds;
+  state.audioSeconds = Math.round((state.audioSeconds + update.audioSeconds) * 50) / 50; // whole frames, no rounding dust
   addWindow(state.window, sums);
   if (!skipped) return;
   state.skippedSteps++;

@@ -66,6 +66,7 @@ export class Session {
     const unlock = lock(folder);
     try {
       await wrappedAsync((n) => n.setThreads(config.threads || os.availableParallelism()));
+      requireDevice(deviceOf(config));
       const corpus = await openCorpus(config.corpus, { maxSkippedShare: config.maxSkippedShare, signal });
       const system = await describe(folder, config);
       const session = new Session(config, corpus, system, onProgress, signal, unlock);
@@ -87,7 +88,7 @@ export class Session {
     private readonly unlock: () => void,
   ) {
     this.folder = path.resolve(config.out);
-    this.device = config.device === 'auto' ? 'cpu' : config.device;
+    this.device = deviceOf(config);
     this.model = modelConfig(config);
     this.speech = new SpeechSource(this.model);
     ({ train: this.train, valid: this.valid } = splitUtterances(corpus.utterances, config));
@@ -218,6 +219,14 @@ export class Session {
     const kept = steps.filter(({ totalUpdates }) => totalUpdates <= this.state.totalUpdates);
     if (kept.length < steps.length) await writeJsonLines(this.skippedSteps, kept);
   }
+}
+
+const deviceOf = ({ device }: PretrainConfig): string => (device === 'auto' ? 'cpu' : device);
+
+/** Finds out before hours of labels have been made. @throws HK_NO_DEVICE */
+function requireDevice(device: string): void {
+  const { handle } = wrapped((n) => n.createStore(device, [{ name: 'probe', shape: [1] }]));
+  wrapped((n) => n.disposeStore(handle));
 }
 
 function beginning(): TrainState {

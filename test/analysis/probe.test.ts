@@ -17,7 +17,9 @@ function clouds(frames: number, classes: number, dimensions: number, spread: num
 }
 
 test('classes that a plane separates are learnt, and hold on frames never seen', async () => {
-  const { accuracy, trainAccuracy } = await phoneProbe(clouds(3000, 6, 16, 0.3, 1), clouds(700, 6, 16, 0.3, 2), { classes: 6 });
+  const { accuracy, trainAccuracy } = await phoneProbe(clouds(3000, 6, 16, 0.3, 1), clouds(700, 6, 16, 0.3, 2), {
+    classes: 6,
+  });
   expect(trainAccuracy).toBeGreaterThan(0.99);
   expect(accuracy).toBeGreaterThan(0.99);
 });

@@ -19,7 +19,15 @@ beforeAll(async () => {
     seed: 3,
   });
   await model.save(path.join(root, 'model'));
-  shared = { source: path.join(root, 'model'), corpus, letters: 'ABCDEF', updates: 30, evaluations: 5, seed: 1 };
+  shared = {
+    source: path.join(root, 'model'),
+    corpus,
+    letters: 'ABCDEF',
+    updates: 30,
+    evaluations: 5,
+    seed: 1,
+    threads: 1,
+  };
 });
 
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
@@ -46,7 +54,9 @@ test('a language of tones is learnt: the error falls far below that of the begin
 test('the same seed gives the same curve; a finished variant is returned as it is', async () => {
   const first = await finetune(shared, { out: path.join(root, 'same-1') });
   await finetune(shared, { out: path.join(root, 'same-2') });
-  expect(withoutTime(await points(path.join(root, 'same-1')))).toEqual(withoutTime(await points(path.join(root, 'same-2'))));
+  expect(withoutTime(await points(path.join(root, 'same-1')))).toEqual(
+    withoutTime(await points(path.join(root, 'same-2'))),
+  );
   let updates = 0;
   const again = await finetune(shared, { out: path.join(root, 'same-1'), onProgress: () => updates++ });
   expect(again).toEqual(first);
@@ -60,7 +70,9 @@ test('a fine-tuning that was stopped continues to the same curve and the same re
   const onProgress = ({ update }: { update: number }) => {
     if (update === 17) stop.abort();
   };
-  await expect(finetune(shared, { out: parts, onProgress, signal: stop.signal })).rejects.toMatchObject({ code: 'HK_INTERRUPTED' });
+  await expect(finetune(shared, { out: parts, onProgress, signal: stop.signal })).rejects.toMatchObject({
+    code: 'HK_INTERRUPTED',
+  });
   const resumed = await finetune(shared, { out: parts });
   expect(withoutTime(await points(parts))).toEqual(withoutTime(await points(whole)));
   expect({ ...resumed, wallSeconds: 0 }).toEqual({ ...reference, wallSeconds: 0 });
@@ -83,7 +95,8 @@ test('during the freeze phase only what was reset and the head change', async ()
   before.resetLayers(1, 1);
   await using after = await HubertModel.load(path.join(root, 'frozen', 'model'));
   const result = JSON.parse(fs.readFileSync(path.join(root, 'frozen', 'result.json'), 'utf8'));
-  const same = (name: string) => Buffer.from(after.store.read(name).buffer).equals(Buffer.from(before.store.read(name).buffer));
+  const same = (name: string) =>
+    Buffer.from(after.store.read(name).buffer).equals(Buffer.from(before.store.read(name).buffer));
   expect(same('encoder.layers.0.attention.q_proj.weight')).toBe(true);
   expect(same('feature_projection.projection.weight')).toBe(true);
   if (result.bestUpdate > 0) expect(same('encoder.layers.1.attention.q_proj.weight')).toBe(false);
@@ -105,8 +118,7 @@ test.each([
 test('a sweep pairs its variants, compares them with k = 0 and is not repeated', async () => {
   const out = path.join(root, 'sweep');
   const { seed: _, ...options } = shared;
-  const run = () => resetSweep({ ...options, seeds: [1, 2] }, { out });
-  const summary = await run();
+  const summary = await resetSweep({ ...options, seeds: [1, 2] }, { out });
   expect(summary.rows.map(({ name }) => name)).toEqual(['k=0', 'k=1', 'k=2', 'random']);
   expect(summary.variants).toHaveLength(8);
   expect(summary.rows[0].difference).toBeUndefined();
@@ -120,9 +132,9 @@ test('a sweep pairs its variants, compares them with k = 0 and is not repeated',
   const audio = (name: string) => points(path.join(out, name)).then((list) => list.map((p) => p.audioSeconds));
   expect(await audio('reset-0-seed-1')).toEqual(await audio('reset-2-seed-1'));
   expect(await audio('reset-0-seed-1')).not.toEqual(await audio('reset-0-seed-2'));
-  const started = performance.now();
-  expect(await run()).toEqual(summary);
-  expect(performance.now() - started).toBeLessThan(5000);
+  let updates = 0;
+  expect(await resetSweep({ ...options, seeds: [1, 2] }, { out, onProgress: () => updates++ })).toEqual(summary);
+  expect(updates).toBe(0);
 }, 120_000);
 
 test('dropping the top layer leaves a smaller network', async () => {

@@ -55,7 +55,11 @@ function sentence(random: Philox) {
   for (const word of words) {
     for (const letter of word) {
       const hz = pitch * 250 * 1.5 ** letters.indexOf(letter);
-      add(letter, 0.1 + 0.06 * random.uniform(), (t) => 0.3 * Math.sin(2 * Math.PI * hz * t) + 0.1 * Math.sin(2 * Math.PI * 2 * hz * t));
+      add(
+        letter,
+        0.1 + 0.06 * random.uniform(),
+        (t) => 0.3 * Math.sin(2 * Math.PI * hz * t) + 0.1 * Math.sin(2 * Math.PI * 2 * hz * t),
+      );
       add('gap', 0.04, () => 0);
     }
     add('sil', 0.1, () => 0);

@@ -127,6 +127,13 @@ describe('a run', () => {
     });
   });
 
+  test('refuses a device that is not there before it computes anything', async () => {
+    const config = { ...microConfig(corpus, path.join(root, 'no-device')), device: 'cuda:99' };
+    const seen: Progress[] = [];
+    await expect(pretrain(config, { onProgress: (e) => seen.push(e) })).rejects.toMatchObject({ code: 'HK_NO_DEVICE' });
+    expect(seen).toEqual([]);
+  });
+
   test('refuses a folder that another process trains in', async () => {
     const out = path.join(root, 'busy');
     fs.mkdirSync(out);
