@@ -167,7 +167,7 @@ int run(hk_call* call) {
   Scratch scratch(call->scratch);
   const Layout l = layout(s, scratch);
   pack_centroids(f32(call->inputs[1]), s, l);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (2.0 * s.N * s.K * s.D > 1e6)
   for (int64_t slot = 0; slot < l.slots; slot++)
     for (int64_t b = slot; b < s.blocks; b += l.slots)
       assign_block(call, s, l, b * s.block, (b + 1) * s.block < s.N ? (b + 1) * s.block : s.N, l.x + slot * s.block * s.D);
