@@ -278,9 +278,9 @@ void KMeans::finish_seeding() {
   if (o_.method == Method::lloyd) {  // the mean variance of the columns scales the tolerance
     std::vector<double> sum((size_t)o_.dim), squares((size_t)o_.dim);
 #pragma omp parallel for schedule(static)
-    for (int64_t block = 0; block < (o_.dim + 15) / 16; block++)
+    for (int64_t block = 0; block < (o_.dim + 63) / 64; block++)
       for (int64_t i = 0; i < used_; i++)
-        for (int64_t d = block * 16; d < std::min(o_.dim, block * 16 + 16); d++) {
+        for (int64_t d = block * 64; d < std::min(o_.dim, block * 64 + 64); d++) {
           sum[d] += row(i)[d];
           squares[d] += (double)row(i)[d] * row(i)[d];
         }

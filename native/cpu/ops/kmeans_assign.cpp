@@ -16,9 +16,9 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int kRows = kLanes == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
-const int kVectors = 2, kWide = kVectors * kLanes;
-const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
+const int kRows = kLanes == 16 ? 8 : 6, kVectors = kLanes == 16 ? 3 : 2;  // 24 accumulators of 32 registers; 12 of 16
+const int kWide = kVectors * kLanes;
+const int64_t kGroups = 16;  // groups of kRows rows that one thread takes at a time, at most
 
 struct Sizes {
   int64_t N, D, K, panels, block, blocks;
@@ -98,7 +98,7 @@ void panel_kernel(const float* __restrict x, const float* __restrict panel, cons
     for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
-      const vk value = vk{} + x[d * kRows + r];
+      const vk value = x[d * kRows + r] - vk{};  // x - 0 is x: one broadcast
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; j++) acc[r][j] += value * c[j];
     }
