@@ -29,7 +29,7 @@ export function frame(): Option {
     backgroundColor: '#ffffff',
     color: COLOURS,
     textStyle: {
-      fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif',
+      fontFamily: 'system-ui, Roboto, Helvetica, Arial, sans-serif',
       color: '#1d232b',
     },
     aria: { enabled: true },

@@ -110,7 +110,11 @@ describe('report.html', () => {
     expect(names).toEqual(
       expect.arrayContaining(['figures/loss.svg', 'figures/layers-over-time-pnmi.svg', 'figures/error-by-k-wer.svg']),
     );
-    for (const file of figures) expect(fs.readFileSync(file, 'utf8')).toMatch(/^<svg .*<\/svg>\s*$/s);
+    for (const file of figures) {
+      const svg = fs.readFileSync(file, 'utf8');
+      expect(svg).toMatch(/^<svg .*<\/svg>\s*$/s);
+      expect(svg).not.toMatch(/="[^"]*"[^\s/>]/); // a quote inside of an attribute: not XML
+    }
   });
 });
 
