@@ -71,7 +71,7 @@ function products(c: Conv, visit: (z: number, x: number, w: number) => void): vo
 /** z [B, T', Cout]. */
 export function conv(x: Numbers, w: Numbers, bias: Numbers | null, c: Conv): Float64Array {
   const z = new Float64Array(c.batch * convFrames(c) * c.outputs);
-  if (bias) z.forEach((_, i) => (z[i] = bias[i % c.outputs]));
+  for (let i = 0; i < z.length; i++) z[i] = bias ? bias[i % c.outputs] : 0;
   products(c, (at, xi, wi) => {
     z[at] += x[xi] * w[wi];
   });
@@ -133,12 +133,27 @@ export function convNorm(wave: Numbers, w: Numbers, gamma: Numbers, beta: Number
   return { z, normalised, scale };
 }
 
-export function convNormGelu(wave: Numbers, w: Numbers, gamma: Numbers, beta: Numbers, c: Conv, eps: number): Float64Array {
+export function convNormGelu(
+  wave: Numbers,
+  w: Numbers,
+  gamma: Numbers,
+  beta: Numbers,
+  c: Conv,
+  eps: number,
+): Float64Array {
   return convNorm(wave, w, gamma, beta, c, eps).z.map(gelu);
 }
 
 /** Gradients by the usual chain: GELU, scale and shift, normalisation over time, convolution. */
-export function convNormGeluGrad(wave: Numbers, w: Numbers, gamma: Numbers, beta: Numbers, dy: Numbers, c: Conv, eps: number) {
+export function convNormGeluGrad(
+  wave: Numbers,
+  w: Numbers,
+  gamma: Numbers,
+  beta: Numbers,
+  dy: Numbers,
+  c: Conv,
+  eps: number,
+) {
   const { z, normalised, scale } = convNorm(wave, w, gamma, beta, c, eps);
   const frames = convFrames(c);
   const dz = geluGrad(z, dy);
