@@ -66,6 +66,20 @@ export interface FineTuning {
   points: { update: number; wer: number; cer?: number }[];
 }
 
+/** A difference with its 95 % bootstrap interval. */
+export interface Difference {
+  estimate: number;
+  low: number;
+  high: number;
+}
+
+/** summary-reset.json or summary-drop.json of a sweep: each k against k = 0. */
+export interface Sweep {
+  mode: 'reset' | 'drop';
+  /** k null: the random control. */
+  rows: { name: string; k: number | null; difference?: { wer: Difference; testWer?: Difference } }[];
+}
+
 /** Everything the report shows of one run. */
 export interface RunData {
   name: string;
@@ -77,6 +91,7 @@ export interface RunData {
   training: TrainingPoint[];
   analyses: Analysis[];
   fineTunings: FineTuning[];
+  sweeps: Sweep[];
 }
 
 /** Reads `folder`; throws HK_IO when it does not exist and HK_FORMAT when it holds nothing of a run. */
@@ -108,6 +123,7 @@ export async function readRun(folder: string): Promise<RunData> {
     training,
     analyses,
     fineTunings,
+    sweeps: await readSweeps(path.join(folder, 'finetune')),
   };
 }
 
@@ -137,6 +153,11 @@ async function readFineTunings(folder: string): Promise<FineTuning[]> {
     });
   }
   return read;
+}
+
+async function readSweeps(folder: string): Promise<Sweep[]> {
+  const read = ['reset', 'drop'].map((mode) => json<Partial<Sweep>>(path.join(folder, `summary-${mode}.json`), {}));
+  return (await Promise.all(read)).filter((sweep): sweep is Sweep => Array.isArray(sweep.rows));
 }
 
 async function text(file: string): Promise<string | undefined> {

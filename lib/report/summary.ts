@@ -119,15 +119,14 @@ function fineTuning(run: RunData): string[] {
   const onDev = (row: (typeof rows)[number]) => estimate(row.runs.map((entry) => entry.wer)).mean;
   const best = resets.sort((a, b) => onDev(a) - onDev(b))[0];
   if (none && best) {
-    const paired = none.runs.flatMap((entry) => {
-      const other = best.runs.find((candidate) => candidate.seed === entry.seed);
-      return other ? [other[key]! - entry[key]!] : [];
-    });
     const gain = none.wer.mean - best.wer.mean;
-    const direction = gain > 0 ? 'lower' : 'higher';
-    const agree = paired.filter((difference) => Math.sign(difference) === -Math.sign(gain)).length;
+    const interval = run.sweeps.find(({ mode }) => mode === 'reset')?.rows.find(({ k }) => k === best.runs[0].resetTop)
+      ?.difference?.[key];
+    const bounds = interval
+      ? ` (difference ${points(interval.estimate)} points, 95 % bootstrap interval ${points(interval.low)} to ${points(interval.high)}${interval.low <= 0 && interval.high >= 0 ? ', which includes no difference' : ''})`
+      : '';
     lines.push(
-      `The best reset by dev WER (${best.name}) is ${percent(Math.abs(gain))} absolute ${direction} than no reset${paired.length ? `, in the same direction for ${agree} of ${plural(paired.length, 'seed')}` : ''}.${paired.length < 3 ? ' That is too few seeds for a conclusion.' : ''}`,
+      `The best reset by dev WER (${best.name}) is ${percent(Math.abs(gain))} absolute ${gain > 0 ? 'lower' : 'higher'} than no reset${bounds}.${seeds < 3 ? ' That is too few seeds for a conclusion.' : ''}`,
     );
   }
   const control = rows.find(({ runs }) => runs[0].random);
@@ -182,6 +181,11 @@ function number(value: number): string {
 
 function percent(value: number): string {
   return `${(100 * value).toFixed(1)} %`;
+}
+
+/** Hundredths, signed. */
+function points(value: number): string {
+  return `${value > 0 ? '+' : ''}${(100 * value).toFixed(1)}`;
 }
 
 function plural(count: number, noun: string): string {

@@ -27,6 +27,17 @@ export function makeRun(options: FixtureOptions = {}): string {
   for (let k = 0; k <= layers; k++)
     for (let seed = 1; seed <= seeds; seed++) fineTuning(folder, `reset-${k}-seed-${seed}`, k, seed);
   for (let seed = 1; seed <= seeds; seed++) fineTuning(folder, `random-seed-${seed}`, layers, seed, true);
+  const difference = (k: number | null) => ({
+    estimate: 0.05 * ((k ?? 8) - 2),
+    low: 0.05 * ((k ?? 8) - 2) - 0.03,
+    high: 0.05 * ((k ?? 8) - 2) + 0.03,
+  });
+  const rows = [...Array.from({ length: layers + 1 }, (_, k) => k), null].map((k) => ({
+    name: k === null ? 'random' : `k=${k}`,
+    k,
+    ...(k !== 0 && { difference: { wer: difference(k), testWer: difference(k) } }),
+  }));
+  fs.writeFileSync(path.join(folder, 'finetune', 'summary-reset.json'), JSON.stringify({ mode: 'reset', rows }));
   return folder;
 }
 

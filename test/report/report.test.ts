@@ -69,6 +69,20 @@ describe('report.html', () => {
     expect(series.find(({ name }) => name === 'random initialisation')!.data[0][1]!).toBeGreaterThan(70);
   });
 
+  test('draws the paired differences to k = 0 with their bootstrap intervals', () => {
+    const series = optionsOf(html)['r0-difference-by-k-testWer'].series;
+    expect(series[0].data).toEqual([
+      [1, -5],
+      [2, 0],
+      [3, 5],
+      [4, 10],
+    ]);
+    expect(series[1].data.slice(0, 2)).toEqual([
+      [1, -8],
+      [1, -2],
+    ]);
+  });
+
   test('draws the error against updates for every k', () => {
     const series = optionsOf(html)['r0-error-by-update-wer'].series;
     expect(series.map(({ name }) => name)).toEqual([
@@ -96,7 +110,11 @@ describe('report.html', () => {
     expect(names).toEqual(
       expect.arrayContaining(['figures/loss.svg', 'figures/layers-over-time-pnmi.svg', 'figures/error-by-k-wer.svg']),
     );
-    for (const file of figures) expect(fs.readFileSync(file, 'utf8')).toMatch(/^<svg .*<\/svg>\s*$/s);
+    for (const file of figures) {
+      const svg = fs.readFileSync(file, 'utf8');
+      expect(svg).toMatch(/^<svg .*<\/svg>\s*$/s);
+      expect(svg).not.toMatch(/="[^"]*"[^\s/>]/); // a quote inside of an attribute: not XML
+    }
   });
 });
 
@@ -108,6 +126,9 @@ describe('the summary', () => {
     expect(text).toMatch(/MFCC labels 0\.34/);
     expect(text).toContain('does not yet carry more than the MFCC labels');
     expect(text).toMatch(/k = 1 \d+\.\d % \[\d+\.\d %, \d+\.\d %\]/);
+    expect(text).toContain(
+      '(k = 1) is 6.9 % absolute lower than no reset (difference -5.0 points, 95 % bootstrap interval -8.0 to -2.0)',
+    );
     expect(text).toContain('Pretraining helps');
     expect(text).toMatch(/not its published numbers/);
   });

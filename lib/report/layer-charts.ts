@@ -1,0 +1,192 @@
+/** Where the information is: layers over time, layers at the end of each iteration, the autoencoder behaviour. */
+import { base, type Cell, type Chart, cell, frame, line, type Option, round, short, type Table } from './chart';
+import type { Analysis, LayerScores } from './read';
+import { bestLayer, lastOfEachIteration } from './statistics';
+
+// Cividis: even steps of lightness, readable in grey.
+const HEAT = ['#00204c', '#31446b', '#666870', '#958f78', '#cab969', '#ffea46'];
+
+const METRICS: { key: Exclude<keyof LayerScores, 'layer'>; name: string }[] = [
+  { key: 'pnmi', name: 'PNMI' },
+  { key: 'ckaLayer0', name: 'CKA to layer 0' },
+  { key: 'ckaLogMel', name: 'CKA to log-mel' },
+  { key: 'phoneProbeAccuracy', name: 'Phone probe accuracy' },
+  { key: 'phonePurity', name: 'Phone purity' },
+  { key: 'clusterPurity', name: 'Cluster purity' },
+];
+
+export function heatMap(analyses: Analysis[]): Chart | undefined {
+  if (!analyses.length) return undefined;
+  const layers = [...new Set(analyses.flatMap((analysis) => analysis.layers.map((row) => row.layer)))].sort(
+    (a, b) => a - b,
+  );
+  const columns = analyses.map(
+    (analysis) => `it ${analysis.iteration}\n${short(analysis.totalUpdates ?? analysis.update)}`,
+  );
+  const views = presentMetrics(analyses).map(({ key, name }) => {
+    const cells: Cell[][] = [];
+    analyses.forEach((analysis, x) => {
+      for (const row of analysis.layers) {
+        const value = row[key];
+        if (typeof value === 'number') cells.push([x, layers.indexOf(row.layer), Number(value.toFixed(3))]);
+      }
+    });
+    return { id: `layers-over-time-${key}`, name, option: heatOption(name, columns, layers, cells) };
+  });
+  return {
+    id: 'layers-over-time',
+    title: 'Where the information is, while the model trains',
+    caption:
+      'One column per checkpoint (iteration, total updates), one row per layer; layer 0 is the input of the transformer. Measured on utterances of the analysis set, without masking.',
+    views,
+    table: layerTable(analyses),
+  };
+}
+
+function heatOption(name: string, columns: string[], layers: number[], cells: Cell[][]): Option {
+  const values = cells.map((entry) => entry[2] as number);
+  const middle = (Math.min(...values) + Math.max(...values)) / 2;
+  return {
+    ...frame(),
+    tooltip: { position: 'top' },
+    grid: { left: 56, right: 24, top: 24, bottom: 104 },
+    xAxis: {
+      type: 'category',
+      data: columns,
+      name: 'iteration, total updates',
+      nameLocation: 'middle',
+      nameGap: 42,
+      axisLabel: { lineHeight: 15 },
+      axisTick: { show: false },
+    },
+    yAxis: {
+      type: 'category',
+      data: layers.map(String),
+      name: 'layer',
+      nameLocation: 'middle',
+      nameGap: 34,
+      axisTick: { show: false },
+    },
+    visualMap: {
+      min: Math.min(...values),
+      max: Math.max(...values),
+      precision: 2,
+      calculable: false,
+      orient: 'horizontal',
+      left: 'center',
+      bottom: 4,
+      itemHeight: 180,
+      text: [`high ${name}`, 'low'],
+      inRange: { color: HEAT },
+      textStyle: { color: '#1d232b' },
+    },
+    series: [
+      {
+        type: 'heatmap',
+        name,
+        data: cells.map((value) => ({
+          value,
+          label: { color: (value[2] as number) > middle ? '#101418' : '#ffffff' },
+        })),
+        label: { show: columns.length <= 14, fontSize: 11 },
+        itemStyle: { borderColor: '#ffffff', borderWidth: 1 },
+      },
+    ],
+  };
+}
+
+export function layerCurves(analyses: Analysis[]): Chart | undefined {
+  if (!analyses.length) return undefined;
+  const last = lastOfEachIteration(analyses);
+  const random = last.find((analysis) => analysis.random)?.random;
+  const reference = last.at(-1)!;
+  const views = presentMetrics(analyses).map(({ key, name }) => {
+    const pairs = (rows: LayerScores[]) =>
+      rows.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key]!)]] : []));
+    const series = last.map((analysis, index) =>
+      line(`iteration ${analysis.iteration}`, pairs(analysis.layers), index, { symbols: true }),
+    );
+    if (random) series.push(line('random initialisation', pairs(random.layers), -2, { symbols: true }));
+    if (key === 'pnmi') {
+      const ends = [reference.layers[0].layer, reference.layers.at(-1)!.layer];
+      const level = (value: number | undefined) =>
+        typeof value === 'number' ? ends.map((x) => [x, round(value)]) : [];
+      series.push(
+        line('MFCC labels', level(reference.mfcc?.pnmi), -3),
+        line('chance', level(reference.chance?.pnmi), -4),
+      );
+    }
+    const option = base(name, 'layer (0 = input of the transformer)', series, { integerX: true });
+    return { id: `layers-${key}`, name, option };
+  });
+  return {
+    id: 'layers',
+    title: 'Layers at the end of each iteration',
+    caption:
+      'PNMI: how much of the phone identity the k-means clusters of a layer carry (1 = all). CKA: similarity of representations (1 = same up to rotation and scale). Probe: a linear phone classifier on single frames. The untrained network, the MFCC labels and the chance level of the measure are the references.',
+    views,
+    table: layerTable(last),
+  };
+}
+
+export function autoencoder(analyses: Analysis[]): Chart | undefined {
+  const measured = analyses.filter((analysis) => typeof analysis.autoencoderIndex === 'number');
+  if (!measured.length) return undefined;
+  const iterations = [...new Set(measured.map((analysis) => analysis.iteration))];
+  const drop = (analysis: Analysis) => {
+    const best = bestLayer(analysis.layers, 'pnmi');
+    const top = analysis.layers.at(-1)?.pnmi;
+    return best && typeof top === 'number' ? best.value - top : undefined;
+  };
+  const build = (name: string, value: (analysis: Analysis) => number | undefined) =>
+    base(
+      name,
+      'audio processed (seconds)',
+      iterations.map((iteration, index) => {
+        const own = measured.filter((analysis) => analysis.iteration === iteration && value(analysis) !== undefined);
+        return line(
+          `iteration ${iteration}`,
+          own.map((a) => [round(a.audioSeconds), round(value(a)!)]),
+          index,
+          { symbols: true },
+        );
+      }),
+    );
+  return {
+    id: 'autoencoder',
+    title: 'Autoencoder behaviour of the top layer',
+    caption:
+      'Autoencoder index: 0 when every layer is less similar to the input (layer 0) than the one below, 1 when the top layer has come all the way back to it. Drop at the top: PNMI of the best layer minus PNMI of the top layer.',
+    views: [
+      {
+        id: 'autoencoder-index',
+        name: 'autoencoder index',
+        option: build('autoencoder index', (a) => a.autoencoderIndex),
+      },
+      { id: 'autoencoder-drop', name: 'PNMI lost at the top', option: build('PNMI lost at the top', drop) },
+    ].filter((view) => (view.option.series as Option[]).length > 0),
+    table: {
+      columns: ['iteration', 'totalUpdates', 'audioSeconds', 'autoencoderIndex', 'pnmiLostAtTheTop'],
+      rows: measured.map((a) => [a.iteration, a.totalUpdates, a.audioSeconds, a.autoencoderIndex!, drop(a) ?? null]),
+    },
+  };
+}
+
+function presentMetrics(analyses: Analysis[]) {
+  return METRICS.filter(({ key }) => analyses.some((a) => a.layers.some((row) => typeof row[key] === 'number')));
+}
+
+function layerTable(analyses: Analysis[]): Table {
+  const metrics = presentMetrics(analyses);
+  const rows: Cell[][] = [];
+  const add = (head: Cell[], layers: LayerScores[]) => {
+    for (const row of layers) rows.push([...head, row.layer, ...metrics.map(({ key }) => cell(row, key))]);
+  };
+  const random = analyses.find((analysis) => analysis.random)?.random;
+  if (random) add(['random initialisation', null, 0, 0], random.layers);
+  for (const a of analyses) add([a.checkpoint, a.iteration, a.totalUpdates, a.audioSeconds], a.layers);
+  return {
+    columns: ['checkpoint', 'iteration', 'totalUpdates', 'audioSeconds', 'layer', ...metrics.map(({ key }) => key)],
+    rows,
+  };
+}
