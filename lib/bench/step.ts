@@ -4,6 +4,7 @@ import { wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import { HubertModel } from '../nn/model';
 import type { OpProfile } from '../nn/program';
+import { median, pseudoRandom, round, timed } from './median';
 
 export interface StepBenchOptions {
   preset: PresetName;
@@ -47,7 +48,15 @@ export interface StepBenchResult {
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
 
 export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
-  const { preset, batch, seconds, precision = 'f32', threads = os.availableParallelism(), steps = 7, dropout = false } = options;
+  const {
+    preset,
+    batch,
+    seconds,
+    precision = 'f32',
+    threads = os.availableParallelism(),
+    steps = 7,
+    dropout = false,
+  } = options;
   await wrappedAsync((n) => n.setThreads(threads));
   const config = hubertConfig(preset, dropout ? {} : withoutDropout);
   const clusters = 100;
@@ -65,19 +74,21 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   };
   const masked = input.mask.reduce((a, b) => a + b, 0);
   const program = await step.ready();
-  const times: number[] = [];
-  for (let i = 0; i < steps + 2; i++) {
-    const begin = performance.now();
-    await step.run(input, {
-      seed: 1,
-      draw: i,
-      weights: { masked: 1 / masked, penalty: 10 },
-      update: { learningRate: 5e-4, step: i + 1, clip: 10 },
-    });
-    if (i >= 2) times.push((performance.now() - begin) / 1000);
-  }
-  times.sort((a, b) => a - b);
-  const median = times[times.length >> 1];
+  let update = 0;
+  const times = await timed(
+    () => {
+      update++;
+      return step.run(input, {
+        seed: 1,
+        draw: update,
+        weights: { masked: 1 / masked, penalty: 10 },
+        update: { learningRate: 5e-4, step: update, clip: 10 },
+      });
+    },
+    steps,
+    2,
+  );
+  const stepSeconds = median(times);
   const gflop = (batch * trainingFlops(config, samples)) / 1e9;
   return {
     preset,
@@ -88,19 +99,25 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     dropout,
     frames,
     parameters: model.parameterCount,
-    step_s: round(median, 5),
+    step_s: round(stepSeconds, 5),
     min_s: round(times[0], 5),
     max_s: round(times[times.length - 1], 5),
-    audio_s_per_s: round((batch * seconds) / median, 3),
+    audio_s_per_s: round((batch * seconds) / stepSeconds, 3),
     gflop: round(gflop, 1),
-    gflops: round(gflop / median, 1),
+    gflops: round(gflop / stepSeconds, 1),
     planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
     rss_bytes: process.memoryUsage().rss,
     ...(options.profile && { profile: await profileOf() }),
   };
 
   async function profileOf(): Promise<OpProfile[]> {
-    await step.run(input, { seed: 1, draw: 0, weights: { masked: 1 / masked }, update: { learningRate: 0, step: 1 }, profile: true });
+    await step.run(input, {
+      seed: 1,
+      draw: 0,
+      weights: { masked: 1 / masked },
+      update: { learningRate: 0, step: 1 },
+      profile: true,
+    });
     return program.lastProfile;
   }
 }
@@ -123,15 +140,19 @@ export function trainingFlops(c: HubertConfig, samples: number): number {
   return convolutions + projection + positional + attention + feedForward;
 }
 
-/** A small generator for benchmark data (mulberry32). */
-function pseudoRandom(seed: number): () => number {
-  let a = seed;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+/** Time, arithmetic rate and memory rate of each kind of op of a profile, slowest first. */
+export function profileByKind(profile: OpProfile[]): { kind: string; ms: number; gflops: number; gbytes: number }[] {
+  const sums = new Map<string, { seconds: number; flops: number; bytes: number }>();
+  for (const { kind, seconds, flops, bytes } of profile) {
+    const sum = sums.get(kind) ?? { seconds: 0, flops: 0, bytes: 0 };
+    sums.set(kind, { seconds: sum.seconds + seconds, flops: sum.flops + flops, bytes: sum.bytes + bytes });
+  }
+  return [...sums]
+    .map(([kind, s]) => ({
+      kind,
+      ms: 1000 * s.seconds,
+      gflops: s.flops / s.seconds / 1e9,
+      gbytes: s.bytes / s.seconds / 1e9,
+    }))
+    .sort((a, b) => b.ms - a.ms);
 }
-
-const round = (x: number, digits: number) => Number(x.toFixed(digits));

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import * as analyze from './analyze';
+import * as bench from './bench';
 import { EXIT } from './command';
 import * as corpus from './corpus';
 import * as demo from './demo';
@@ -26,7 +27,7 @@ function version(): string {
 async function main(): Promise<void> {
   const program = new Command('hubertkit').description(description).version(version(), '-v, --version');
   program.exitOverride().showHelpAfterError('(--help shows what can be given)');
-  for (const part of [demo, corpus, pretrain, analyze, finetune, resetSweep, report, kmeans, selftest, doctor]) {
+  for (const part of [demo, corpus, pretrain, analyze, finetune, resetSweep, report, kmeans, selftest, bench, doctor]) {
     part.register(program);
   }
   program.addHelpText(

@@ -53,7 +53,7 @@ const rates = {
   /** Share of the budget for pretraining; the rest is for labels, analysis and fine-tuning. */
   pretraining: 0.6,
   /** Audio trained on in a minute. */
-  audioSecondsPerMinute: 5000,
+  audioSecondsPerMinute: 9000,
   /** Updates of one fine-tuning for each minute of budget, within `finetuneUpdates`. */
   finetuneUpdatesPerMinute: 30,
   finetuneUpdates: [100, 1000],
@@ -79,7 +79,8 @@ export function demoConfig(o: { budgetSeconds: number; corpus: string; out: stri
     checkpoints: { keep: 5 },
     schedule: [
       { teacher: 'mfcc', clusters: 100, updates },
-      { teacher: { layer: teacherLayer }, clusters: 100, updates },
+      // The second iteration goes on from the first: from scratch, minutes would not take it past where the first one ended.
+      { teacher: { layer: teacherLayer }, clusters: 100, updates, init: 'continue-reset-head' },
     ],
   };
 }

@@ -79,7 +79,9 @@ export async function callOp(
   const results = await program.run(feeds, run);
   program.store.dispose();
   return [
-    ...outputs.map((o, i) => (o ? { shape: o.shape, data: results[String(i)] } : { shape: [], data: new Float32Array(0) })),
+    ...outputs.map((o, i) =>
+      o ? { shape: o.shape, data: results[String(i)] } : { shape: [], data: new Float32Array(0) },
+    ),
     ...mutated.map((i) => ({ shape: inputs[i]!.shape, data: results[`mutated ${i}`] })),
   ];
 }

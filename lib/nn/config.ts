@@ -96,9 +96,13 @@ export const presets: Readonly<Record<PresetName, Readonly<HubertConfig>>> = {
 export function hubertConfig(preset: PresetName, overrides: Partial<HubertConfig> = {}): HubertConfig {
   const found = presets[preset];
   if (!found)
-    throw new HubertkitError('HK_CONFIG', `There is no preset '${preset}'; there are: ${Object.keys(presets).join(', ')}.`);
+    throw new HubertkitError(
+      'HK_CONFIG',
+      `There is no preset '${preset}'; there are: ${Object.keys(presets).join(', ')}.`,
+    );
   for (const key of Object.keys(overrides))
-    if (!(key in found)) throw new HubertkitError('HK_CONFIG', `A model has no '${key}'; it has: ${Object.keys(found).join(', ')}.`);
+    if (!(key in found))
+      throw new HubertkitError('HK_CONFIG', `A model has no '${key}'; it has: ${Object.keys(found).join(', ')}.`);
   const config = { ...found, ...overrides };
   checkConfig(config);
   return config;
@@ -108,12 +112,24 @@ export function checkConfig(c: HubertConfig): void {
   const refuse = (message: string) => {
     throw new HubertkitError('HK_CONFIG', message);
   };
-  const counts = ['convDim', 'hiddenSize', 'intermediateSize', 'heads', 'layers', 'projectionSize', 'posConvKernel', 'posConvGroups'] as const;
+  const counts = [
+    'convDim',
+    'hiddenSize',
+    'intermediateSize',
+    'heads',
+    'layers',
+    'projectionSize',
+    'posConvKernel',
+    'posConvGroups',
+  ] as const;
   for (const key of counts)
-    if (!Number.isSafeInteger(c[key]) || c[key] < 1) refuse(`${key} must be a whole number of at least 1, got ${c[key]}.`);
+    if (!Number.isSafeInteger(c[key]) || c[key] < 1)
+      refuse(`${key} must be a whole number of at least 1, got ${c[key]}.`);
   if (c.hiddenSize % c.heads) refuse(`hiddenSize ${c.hiddenSize} does not split into ${c.heads} heads.`);
-  if (c.hiddenSize % c.posConvGroups) refuse(`hiddenSize ${c.hiddenSize} does not split into ${c.posConvGroups} groups of the positional convolution.`);
-  if (c.convKernels.length !== c.convStrides.length || c.convKernels.length === 0) refuse('convKernels and convStrides must have the same length.');
+  if (c.hiddenSize % c.posConvGroups)
+    refuse(`hiddenSize ${c.hiddenSize} does not split into ${c.posConvGroups} groups of the positional convolution.`);
+  if (c.convKernels.length !== c.convStrides.length || c.convKernels.length === 0)
+    refuse('convKernels and convStrides must have the same length.');
   for (const key of ['inputDropout', 'hiddenDropout', 'attentionDropout', 'activationDropout', 'layerDrop'] as const)
     if (!(c[key] >= 0 && c[key] < 1)) refuse(`${key} must be in [0, 1), got ${c[key]}.`);
 }

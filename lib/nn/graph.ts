@@ -289,12 +289,7 @@ export class Graph {
     return new Tensor(this, this.values.length - 1, shape, dtype, requiresGradient);
   }
 
-  private record(
-    inputs: (Tensor | null)[],
-    outputs: (Tensor | null)[],
-    label: string,
-    gradient: GradientRule,
-  ): void {
+  private record(inputs: (Tensor | null)[], outputs: (Tensor | null)[], label: string, gradient: GradientRule): void {
     this.records.push({ inputs, outputs, gate: this.gate, label, gradient });
   }
 }

@@ -29,7 +29,11 @@ const ones: Initialiser = { kind: 'constant', a: 1 };
 const unit: Initialiser = { kind: 'uniform', a: 0, b: 1 };
 const encoderLinear: Initialiser = { kind: 'normal', a: 0, b: 0.02 };
 const kaiming = (fanIn: number): Initialiser => ({ kind: 'normal', a: 0, b: Math.sqrt(2 / fanIn) });
-const pytorchLinear = (fanIn: number): Initialiser => ({ kind: 'uniform', a: -1 / Math.sqrt(fanIn), b: 1 / Math.sqrt(fanIn) });
+const pytorchLinear = (fanIn: number): Initialiser => ({
+  kind: 'uniform',
+  a: -1 / Math.sqrt(fanIn),
+  b: 1 / Math.sqrt(fanIn),
+});
 const xavier = (fanIn: number, fanOut: number): Initialiser => {
   const bound = Math.sqrt(6 / (fanIn + fanOut));
   return { kind: 'uniform', a: -bound, b: bound };
@@ -53,11 +57,15 @@ export function featureExtractor(waveform: Tensor, p: Scope, c: HubertConfig): T
     const stride = c.convStrides[i];
     const weight = layer.parameter('conv.weight', [c.convDim, channels, kernel], kaiming(channels * kernel));
     const norm = () =>
-      [layer.parameter('layer_norm.weight', [c.convDim], ones), layer.parameter('layer_norm.bias', [c.convDim], zeros)] as const;
+      [
+        layer.parameter('layer_norm.weight', [c.convDim], ones),
+        layer.parameter('layer_norm.bias', [c.convDim], zeros),
+      ] as const;
     if (c.convNorm === 'layer') {
       x = gelu(layerNorm(conv1d(x, weight, null, { stride }), ...norm()));
     } else {
-      x = i === 0 ? convNormGelu(x, weight, ...norm(), stride) : conv1d(x, weight, null, { stride, activation: 'gelu' });
+      x =
+        i === 0 ? convNormGelu(x, weight, ...norm(), stride) : conv1d(x, weight, null, { stride, activation: 'gelu' });
     }
   });
   return x;
@@ -66,7 +74,11 @@ export function featureExtractor(waveform: Tensor, p: Scope, c: HubertConfig): T
 /** Conv features [B, T, C] (or mel [B, T, 80]) -> [B, T, D]. */
 export function featureProjection(features: Tensor, p: Scope, c: HubertConfig): Tensor {
   const dimension = features.shape[2];
-  const normed = layerNorm(features, p.parameter('layer_norm.weight', [dimension], ones), p.parameter('layer_norm.bias', [dimension], zeros));
+  const normed = layerNorm(
+    features,
+    p.parameter('layer_norm.weight', [dimension], ones),
+    p.parameter('layer_norm.bias', [dimension], zeros),
+  );
   const init = pytorchLinear(dimension);
   const weight = p.parameter('projection.weight', [c.hiddenSize, dimension], init);
   return dropout(linear(normed, weight, p.parameter('projection.bias', [c.hiddenSize], init)), c.inputDropout);
@@ -76,7 +88,11 @@ function positional(x: Tensor, p: Scope, c: HubertConfig): Tensor {
   const { hiddenSize: d, posConvKernel: k, posConvGroups: groups } = c;
   // original0, the gain, begins as the norm of original1 (model.ts), as PyTorch's weight_norm does.
   const gain = p.parameter('parametrizations.weight.original0', [1, 1, k], ones);
-  const v = p.parameter('parametrizations.weight.original1', [d, d / groups, k], { kind: 'normal', a: 0, b: Math.sqrt(4 / (k * d)) });
+  const v = p.parameter('parametrizations.weight.original1', [d, d / groups, k], {
+    kind: 'normal',
+    a: 0,
+    b: Math.sqrt(4 / (k * d)),
+  });
   return posConv(x, weightNorm(v, gain), p.parameter('bias', [d], zeros), groups);
 }
 
@@ -116,7 +132,10 @@ export function encoderLayer(x: Tensor, p: Scope, lengths: Tensor, c: HubertConf
     const attended = addLayerNorm(x, selfAttention(x, p.at('attention'), lengths, c), ...norm1, c.hiddenDropout);
     return addLayerNorm(attended, feedForward(attended, p.at('feed_forward'), c), ...norm2, c.hiddenDropout);
   }
-  const attended = add(x, dropout(selfAttention(layerNorm(x, ...norm1), p.at('attention'), lengths, c), c.hiddenDropout));
+  const attended = add(
+    x,
+    dropout(selfAttention(layerNorm(x, ...norm1), p.at('attention'), lengths, c), c.hiddenDropout),
+  );
   return add(attended, dropout(feedForward(layerNorm(attended, ...norm2), p.at('feed_forward'), c), c.hiddenDropout));
 }
 
@@ -142,7 +161,12 @@ export function encoder(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig, d
 }
 
 /** The speech feed (`waveform` or `mel`) and everything up to the hidden states. */
-export function hubert(g: Graph, shape: BatchShape, c: HubertConfig, options: { channels?: boolean; depth?: number } = {}) {
+export function hubert(
+  g: Graph,
+  shape: BatchShape,
+  c: HubertConfig,
+  options: { channels?: boolean; depth?: number } = {},
+) {
   const p = new Scope(g);
   const frames = frameCount(c, shape.samples);
   const { batch, samples } = shape;
@@ -163,7 +187,15 @@ export function hubert(g: Graph, shape: BatchShape, c: HubertConfig, options: { 
 }
 
 /** The pretraining head on `hidden`: sums of maskedCrossEntropy. */
-export function predictionHead(hidden: Tensor, labels: Tensor, mask: Tensor, lengths: Tensor, c: HubertConfig, clusters: number, unmasked: boolean): Tensor {
+export function predictionHead(
+  hidden: Tensor,
+  labels: Tensor,
+  mask: Tensor,
+  lengths: Tensor,
+  c: HubertConfig,
+  clusters: number,
+  unmasked: boolean,
+): Tensor {
   const p = new Scope(hidden.graph);
   const init = pytorchLinear(c.hiddenSize);
   return maskedCrossEntropy(
@@ -191,4 +223,5 @@ export function ctcHead(hidden: Tensor, c: HubertConfig, vocabulary: number): Te
 }
 
 /** fairseq's feature penalty: mean(features^2), of the waveform extractor only. */
-export const featurePenalty = (features: Tensor, c: HubertConfig) => (c.frontEnd === 'waveform' ? meanSquare(features) : undefined);
+export const featurePenalty = (features: Tensor, c: HubertConfig) =>
+  c.frontEnd === 'waveform' ? meanSquare(features) : undefined;

@@ -40,7 +40,11 @@ export class HubertModel implements AsyncDisposable {
   static create(options: ModelOptions): HubertModel {
     const { config, clusters = 0, vocabulary = 0, seed = 0, device = 'cpu' } = options;
     checkConfig(config);
-    const model = new HubertModel(config, { clusters: count('clusters', clusters), vocabulary: count('vocabulary', vocabulary) }, device);
+    const model = new HubertModel(
+      config,
+      { clusters: count('clusters', clusters), vocabulary: count('vocabulary', vocabulary) },
+      device,
+    );
     model.initialise(model.store.names(), seed);
     return model;
   }
@@ -87,7 +91,10 @@ export class HubertModel implements AsyncDisposable {
   /** Nearest centroids of one layer's features, without storing the features. */
   assigning(shape: BatchShape, options: { layer: number; clusters: number }): AssignStep {
     this.requireLayer(options.layer);
-    return this.step(`assigning ${key(shape)} ${options.layer} ${options.clusters}`, () => new AssignStep(this, shape, options));
+    return this.step(
+      `assigning ${key(shape)} ${options.layer} ${options.clusters}`,
+      () => new AssignStep(this, shape, options),
+    );
   }
 
   /** CTC fine-tuning. `frozen`: prefixes of parameter names that get no gradient (default: the feature extractor). */
@@ -127,30 +134,48 @@ export class HubertModel implements AsyncDisposable {
   /** A new pretraining head for `clusters` labels; everything else keeps its values (moments are lost). */
   newHead(clusters: number, seed: number): void {
     this.rebuild({ ...this.heads, clusters: count('clusters', clusters) });
-    this.initialise(this.store.names().filter((n) => n.startsWith('final_proj.') || n === 'label_embs_concat'), seed);
+    this.initialise(
+      this.store.names().filter((n) => n.startsWith('final_proj.') || n === 'label_embs_concat'),
+      seed,
+    );
   }
 
   /** A new CTC head. */
   newVocabulary(size: number, seed: number): void {
     this.rebuild({ ...this.heads, vocabulary: count('vocabulary', size) });
-    this.initialise(this.store.names().filter((n) => n.startsWith('lm_head.')), seed);
+    this.initialise(
+      this.store.names().filter((n) => n.startsWith('lm_head.')),
+      seed,
+    );
   }
 
   /** Writes model.safetensors (Hugging Face names) and model.json into a folder. */
   async save(folder: string): Promise<void> {
     const tensors = new Map(this.store.names().map((n) => [n, float32Tensor(this.store.shape(n), this.store.read(n))]));
     await writeSafetensors(path.join(folder, 'model.safetensors'), tensors, { format: 'pt' });
-    await writeJsonAtomic(path.join(folder, 'model.json'), { format: formatVersion, config: this.config, ...this.heads });
+    await writeJsonAtomic(path.join(folder, 'model.json'), {
+      format: formatVersion,
+      config: this.config,
+      ...this.heads,
+    });
   }
 
   /** Reads what `save` wrote. Throws HK_FORMAT, HK_IO, HK_MISMATCH (a tensor is missing or has another shape). */
   static async load(folder: string, options: { device?: string } = {}): Promise<HubertModel> {
     const file = path.join(folder, 'model.json');
-    const description = (await readJson(file)) as { format?: number; config?: HubertConfig; clusters?: number; vocabulary?: number };
+    const description = (await readJson(file)) as {
+      format?: number;
+      config?: HubertConfig;
+      clusters?: number;
+      vocabulary?: number;
+    };
     if (description?.format !== formatVersion || !description.config)
       throw new HubertkitError('HK_FORMAT', `${file} does not describe a model of format ${formatVersion}.`);
     checkConfig(description.config);
-    const heads = { clusters: count('clusters', description.clusters ?? 0), vocabulary: count('vocabulary', description.vocabulary ?? 0) };
+    const heads = {
+      clusters: count('clusters', description.clusters ?? 0),
+      vocabulary: count('vocabulary', description.vocabulary ?? 0),
+    };
     const model = new HubertModel(description.config, heads, options.device ?? 'cpu');
     await model.loadWeights(path.join(folder, 'model.safetensors'));
     return model;
@@ -172,7 +197,13 @@ export class HubertModel implements AsyncDisposable {
   /** Writes the moments of AdamW. */
   async saveOptimizer(file: string): Promise<void> {
     const tensors = new Map(
-      this.store.names().flatMap((n) => (['m', 'v'] as const).map((w) => [`${w}.${n}`, float32Tensor(this.store.shape(n), this.store.read(n, w))] as const)),
+      this.store
+        .names()
+        .flatMap((n) =>
+          (['m', 'v'] as const).map(
+            (w) => [`${w}.${n}`, float32Tensor(this.store.shape(n), this.store.read(n, w))] as const,
+          ),
+        ),
     );
     await writeSafetensors(file, tensors);
   }
@@ -223,7 +254,10 @@ export class HubertModel implements AsyncDisposable {
   private requireHead(head: 'clusters' | 'vocabulary'): void {
     if (this.heads[head] > 0) return;
     const how = head === 'clusters' ? 'newHead(clusters, seed)' : 'newVocabulary(size, seed)';
-    throw new HubertkitError('HK_ARGUMENT', `This model has no ${head === 'clusters' ? 'pretraining' : 'CTC'} head: call ${how} first.`);
+    throw new HubertkitError(
+      'HK_ARGUMENT',
+      `This model has no ${head === 'clusters' ? 'pretraining' : 'CTC'} head: call ${how} first.`,
+    );
   }
 
   private requireLayer(layer: number): void {
@@ -236,7 +270,8 @@ export class HubertModel implements AsyncDisposable {
 const key = (s: BatchShape) => `${s.batch}x${s.samples}`;
 
 function count(name: string, n: number): number {
-  if (!Number.isSafeInteger(n) || n < 0) throw new HubertkitError('HK_ARGUMENT', `${name} must be a whole number, got ${n}.`);
+  if (!Number.isSafeInteger(n) || n < 0)
+    throw new HubertkitError('HK_ARGUMENT', `${name} must be a whole number, got ${n}.`);
   return n;
 }
 
@@ -246,7 +281,8 @@ function parameterSpecs(config: HubertConfig, heads: { clusters: number; vocabul
   const shape = { batch: 1, samples: frameGeometry(config).window };
   const { states, lengths, mask } = hubert(g, shape, config);
   const top = states[config.layers];
-  if (heads.clusters) predictionHead(top, g.feed('labels', [1, 1], 'i32'), mask, lengths, config, heads.clusters, false);
+  if (heads.clusters)
+    predictionHead(top, g.feed('labels', [1, 1], 'i32'), mask, lengths, config, heads.clusters, false);
   if (heads.vocabulary) ctcHead(top, config, heads.vocabulary);
   return [...g.parameters.values()];
 }

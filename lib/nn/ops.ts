@@ -24,7 +24,8 @@ const last = (x: Tensor) => x.shape[x.shape.length - 1];
 const rows = (x: Tensor) => x.elements / last(x);
 
 /** Frames after a convolution without padding. */
-export const convFrames = (length: number, kernel: number, stride: number) => Math.floor((length - kernel) / stride) + 1;
+export const convFrames = (length: number, kernel: number, stride: number) =>
+  Math.floor((length - kernel) / stride) + 1;
 
 /** a + b, same shape. */
 export function add(a: Tensor, b: Tensor): Tensor {
@@ -75,14 +76,22 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
   if (bias) expectShape('linear', 'bias', bias, [weight.shape[0]]);
   const shape = [...x.shape.slice(0, -1), weight.shape[0]];
   const withGelu = options.activation === 'gelu';
-  const outputs = g.emit('linear', [x, weight, bias], { gelu: withGelu ? 1 : 0 }, [{ shape }, withGelu ? { shape } : null], {
-    gradient: ([dy]) => {
-      const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
-      const slots = [g.gradientSlot(weight), g.gradientSlot(bias)];
-      if (!x.requiresGradient && !slots[0] && !slots[1]) return [];
-      return [g.emit('linear_grad', [x, weight, dz], {}, [x.requiresGradient ? like(x) : null, ...slots])[0] ?? undefined];
+  const outputs = g.emit(
+    'linear',
+    [x, weight, bias],
+    { gelu: withGelu ? 1 : 0 },
+    [{ shape }, withGelu ? { shape } : null],
+    {
+      gradient: ([dy]) => {
+        const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
+        const slots = [g.gradientSlot(weight), g.gradientSlot(bias)];
+        if (!x.requiresGradient && !slots[0] && !slots[1]) return [];
+        return [
+          g.emit('linear_grad', [x, weight, dz], {}, [x.requiresGradient ? like(x) : null, ...slots])[0] ?? undefined,
+        ];
+      },
     },
-  });
+  );
   return outputs[0]!;
 }
 
@@ -92,9 +101,7 @@ export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, eps = 1e-5): T
   expectShape('layerNorm', 'gamma', gamma, [last(x)]);
   expectShape('layerNorm', 'beta', beta, [last(x)]);
   const [y, stats] = g.emit('layer_norm', [x, gamma, beta], { eps }, [like(x), { shape: [rows(x), 2] }], {
-    gradient: ([dy]) => [
-      g.emit('layer_norm_grad', [x, gamma, stats, dy!], {}, [like(x), slot(gamma), slot(beta)])[0]!,
-    ],
+    gradient: ([dy]) => [g.emit('layer_norm_grad', [x, gamma, stats, dy!], {}, [like(x), slot(gamma), slot(beta)])[0]!],
   });
   return y!;
 }
@@ -139,15 +146,17 @@ export function addLayerNorm(x: Tensor, y: Tensor, gamma: Tensor, beta: Tensor, 
  */
 export function attention(qkv: Tensor, lengths: Tensor, options: { heads: number; dropout?: number }): Tensor {
   const g = qkv.graph;
-  check(qkv.shape.length === 3 && qkv.shape[2] % (3 * options.heads) === 0, 'attention', `qkv ${qkv} does not split into ${options.heads} heads.`);
+  check(
+    qkv.shape.length === 3 && qkv.shape[2] % (3 * options.heads) === 0,
+    'attention',
+    `qkv ${qkv} does not split into ${options.heads} heads.`,
+  );
   const [b, t, d3] = qkv.shape;
   expectShape('attention', 'lengths', lengths, [b], 'i32');
   const attributes = { heads: options.heads, dropout: g.training ? (options.dropout ?? 0) : 0, stream: g.nextStream() };
   const outputs = [{ shape: [b, t, d3 / 3] }, { shape: [b, options.heads, t] }];
   const [o, lse] = g.emit('attention', [qkv, lengths], attributes, outputs, {
-    gradient: ([dO]) => [
-      g.emit('attention_grad', [qkv, lengths, o, lse, dO!], attributes, [like(qkv)])[0]!,
-    ],
+    gradient: ([dO]) => [g.emit('attention_grad', [qkv, lengths, o, lse, dO!], attributes, [like(qkv)])[0]!],
   });
   return o!;
 }
@@ -176,7 +185,14 @@ export function channelMask(x: Tensor, mask: Tensor): Tensor {
  * The first convolution, GroupNorm with one channel per group over time, GELU. waveform [B, N], weight [C, 1, K], gamma and
  * beta [C] -> [B, T, C]. The convolution's own output is never stored (statistics come from the windows' covariance).
  */
-export function convNormGelu(waveform: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, stride: number, eps = 1e-5): Tensor {
+export function convNormGelu(
+  waveform: Tensor,
+  weight: Tensor,
+  gamma: Tensor,
+  beta: Tensor,
+  stride: number,
+  eps = 1e-5,
+): Tensor {
   const g = waveform.graph;
   check(waveform.shape.length === 2, 'convNormGelu', `waveform must be [B, N], got ${waveform}.`);
   check(weight.shape.length === 3 && weight.shape[1] === 1, 'convNormGelu', `weight must be [C, 1, K], got ${weight}.`);
@@ -201,26 +217,41 @@ export function convNormGelu(waveform: Tensor, weight: Tensor, gamma: Tensor, be
 }
 
 /** Convolution over time without padding. x [B, T, Cin], weight [Cout, Cin, K], bias [Cout] -> [B, T', Cout]; then GELU where asked for. */
-export function conv1d(x: Tensor, weight: Tensor, bias: Tensor | null, options: { stride: number } & Activation): Tensor {
+export function conv1d(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  options: { stride: number } & Activation,
+): Tensor {
   const g = x.graph;
   const { stride } = options;
-  check(x.shape.length === 3 && weight.shape.length === 3 && weight.shape[1] === x.shape[2], 'conv1d', `x ${x} does not fit weight ${weight}.`);
+  check(
+    x.shape.length === 3 && weight.shape.length === 3 && weight.shape[1] === x.shape[2],
+    'conv1d',
+    `x ${x} does not fit weight ${weight}.`,
+  );
   const t = convFrames(x.shape[1], weight.shape[2], stride);
   check(t >= 1, 'conv1d', `${x.shape[1]} frames are less than one kernel of ${weight.shape[2]}.`);
   if (bias) expectShape('conv1d', 'bias', bias, [weight.shape[0]]);
   const shape = [x.shape[0], t, weight.shape[0]];
   const withGelu = options.activation === 'gelu';
-  const outputs = g.emit('conv1d', [x, weight, bias], { stride, gelu: withGelu ? 1 : 0 }, [{ shape }, withGelu ? { shape } : null], {
-    gradient: ([dy]) => {
-      const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
-      const made = g.emit('conv1d_grad', [x, weight, dz], { stride }, [
-        x.requiresGradient ? like(x) : null,
-        slot(weight),
-        bias ? slot(bias) : null,
-      ]);
-      return [made[0] ?? undefined];
+  const outputs = g.emit(
+    'conv1d',
+    [x, weight, bias],
+    { stride, gelu: withGelu ? 1 : 0 },
+    [{ shape }, withGelu ? { shape } : null],
+    {
+      gradient: ([dy]) => {
+        const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
+        const made = g.emit('conv1d_grad', [x, weight, dz], { stride }, [
+          x.requiresGradient ? like(x) : null,
+          slot(weight),
+          bias ? slot(bias) : null,
+        ]);
+        return [made[0] ?? undefined];
+      },
     },
-  });
+  );
   return outputs[0]!;
 }
 
@@ -271,7 +302,10 @@ export interface MaskedCrossEntropyInputs {
  * -> sums [6]: loss in nats, frames, correct over masked frames, then the same over unmasked frames (zeros unless `unmasked`).
  * The loss is weighted by the gradient given to sums: [weight of a masked frame, -, -, weight of an unmasked frame, -, -].
  */
-export function maskedCrossEntropy(x: MaskedCrossEntropyInputs, options: { temperature?: number; unmasked?: boolean } = {}): Tensor {
+export function maskedCrossEntropy(
+  x: MaskedCrossEntropyInputs,
+  options: { temperature?: number; unmasked?: boolean } = {},
+): Tensor {
   const op = 'maskedCrossEntropy';
   const { hidden, projectionWeight: w, projectionBias: bias, embeddings, labels, mask, lengths } = x;
   const g = hidden.graph;
@@ -286,16 +320,22 @@ export function maskedCrossEntropy(x: MaskedCrossEntropyInputs, options: { tempe
   expectShape(op, 'lengths', lengths, [b], 'i32');
   const attributes = { temperature: options.temperature ?? 0.1, unmasked: options.unmasked ? 1 : 0 };
   const inputs = [hidden, w, bias, embeddings, labels, mask, lengths];
-  const [sums, z, lse] = g.emit('masked_cross_entropy', inputs, attributes, [{ shape: [6] }, { shape: [b * t, p] }, { shape: [b * t] }], {
-    gradient: ([dsums]) => [
-      g.emit('masked_cross_entropy_grad', [...inputs, z, lse, dsums!], attributes, [
-        like(hidden),
-        slot(w),
-        slot(bias),
-        slot(embeddings),
-      ])[0]!,
-    ],
-  });
+  const [sums, z, lse] = g.emit(
+    'masked_cross_entropy',
+    inputs,
+    attributes,
+    [{ shape: [6] }, { shape: [b * t, p] }, { shape: [b * t] }],
+    {
+      gradient: ([dsums]) => [
+        g.emit('masked_cross_entropy_grad', [...inputs, z, lse, dsums!], attributes, [
+          like(hidden),
+          slot(w),
+          slot(bias),
+          slot(embeddings),
+        ])[0]!,
+      ],
+    },
+  );
   return sums!;
 }
 
@@ -345,7 +385,11 @@ export function argmax(x: Tensor): Tensor {
 
 /** The nearest centroid of each row (squared Euclidean; the lowest index wins ties). x [.., D], centroids [K, D]. */
 export function kmeansAssign(x: Tensor, centroids: Tensor): { labels: Tensor; distances: Tensor } {
-  check(centroids.shape.length === 2 && centroids.shape[1] === last(x), 'kmeansAssign', `x ${x} does not fit centroids ${centroids}.`);
+  check(
+    centroids.shape.length === 2 && centroids.shape[1] === last(x),
+    'kmeansAssign',
+    `x ${x} does not fit centroids ${centroids}.`,
+  );
   const shape = x.shape.slice(0, -1);
   const [labels, distances] = x.graph.emit('kmeans_assign', [x, centroids], {}, [{ shape, dtype: 'i32' }, { shape }], {
     requiresGradient: false,

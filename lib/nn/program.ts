@@ -125,6 +125,9 @@ function checkedFeed(name: string, value: NativeValue, array: TypedArray | undef
   if (got !== type.name)
     throw new HubertkitError('HK_DTYPE', `The feed '${name}' is ${wanted}: expected a ${type.name}, got ${got}.`);
   if (array.length !== elements)
-    throw new HubertkitError('HK_SHAPE', `The feed '${name}' is ${wanted}: expected ${elements} elements, got ${array.length}.`);
+    throw new HubertkitError(
+      'HK_SHAPE',
+      `The feed '${name}' is ${wanted}: expected ${elements} elements, got ${array.length}.`,
+    );
   return array;
 }

@@ -100,7 +100,11 @@ abstract class Step {
   protected speech(input: SpeechInput): Record<string, TypedArray> {
     const mel = this.model.config.frontEnd === 'mel';
     const array = mel ? input.mel : input.waveform;
-    if (!array) throw new HubertkitError('HK_NAME', `The ${this.model.config.frontEnd} front end needs '${mel ? 'mel' : 'waveform'}'.`);
+    if (!array)
+      throw new HubertkitError(
+        'HK_NAME',
+        `The ${this.model.config.frontEnd} front end needs '${mel ? 'mel' : 'waveform'}'.`,
+      );
     return { [mel ? 'mel' : 'waveform']: array, frameLengths: input.frameLengths };
   }
 
@@ -121,7 +125,9 @@ function addOptimiser(g: Graph, model: HubertModel): void {
     g.feed('trainable', [segments], 'u8'),
     g.feed('hyper', [7]),
   ];
-  const [info] = g.whenOpen(g.gateIndex(updateGate), () => g.emit('adamw', inputs, {}, [{ shape: [2] }], { requiresGradient: false }));
+  const [info] = g.whenOpen(g.gateIndex(updateGate), () =>
+    g.emit('adamw', inputs, {}, [{ shape: [2] }], { requiresGradient: false }),
+  );
   g.output('update', info!);
 }
 
@@ -218,7 +224,10 @@ export class EvalStep extends Step {
     const g = new Graph(false);
     const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
     const labels = g.feed('labels', [shape.batch, frames], 'i32');
-    g.output('sums', predictionHead(states[model.config.layers], labels, mask, lengths, model.config, model.clusters, true));
+    g.output(
+      'sums',
+      predictionHead(states[model.config.layers], labels, mask, lengths, model.config, model.clusters, true),
+    );
     const penalty = featurePenalty(features, model.config);
     if (penalty) g.output('penalty', penalty);
     return g;
@@ -263,7 +272,8 @@ export class AssignStep extends Step {
     const program = await this.ready();
     const results = await program.run({ ...this.speech(input), mask: this.noMask(), centroids });
     const labels = results.labels as Int32Array;
-    for (let b = 0; b < this.shape.batch; b++) labels.fill(-1, b * this.frames + input.frameLengths[b], (b + 1) * this.frames);
+    for (let b = 0; b < this.shape.batch; b++)
+      labels.fill(-1, b * this.frames + input.frameLengths[b], (b + 1) * this.frames);
     return labels;
   }
 
@@ -271,7 +281,10 @@ export class AssignStep extends Step {
     const { layer, clusters } = this.options;
     const g = new Graph(false);
     const { states } = hubert(g, this.shape, this.model.config, { depth: layer });
-    g.output('labels', kmeansAssign(states[layer], g.feed('centroids', [clusters, this.model.config.hiddenSize])).labels);
+    g.output(
+      'labels',
+      kmeansAssign(states[layer], g.feed('centroids', [clusters, this.model.config.hiddenSize])).labels,
+    );
     return g;
   }
 }

@@ -100,7 +100,17 @@ export class ParameterStore {
     const t = this.tensor(name);
     const { kind, a = 0, b = 1 } = t.init;
     wrapped((n) =>
-      n.storeInitialise(this.handle, t.parameter, t.begin, t.count, kind, a, b, BigInt.asUintN(64, BigInt(seed)), hash(name)),
+      n.storeInitialise(
+        this.handle,
+        t.parameter,
+        t.begin,
+        t.count,
+        kind,
+        a,
+        b,
+        BigInt.asUintN(64, BigInt(seed)),
+        hash(name),
+      ),
     );
   }
 

@@ -21,7 +21,10 @@ async function losses(updates: number, seed: number): Promise<{ losses: number[]
   await using model = HubertModel.create({ config, clusters: 20, seed });
   const step = model.pretraining({ batch, samples });
   const frames = model.frames(samples);
-  const waveform = Float32Array.from({ length: batch * samples }, (_, i) => 0.3 * Math.sin(i * 0.05 + Math.sin(i * 0.0007) * 20));
+  const waveform = Float32Array.from(
+    { length: batch * samples },
+    (_, i) => 0.3 * Math.sin(i * 0.05 + Math.sin(i * 0.0007) * 20),
+  );
   const labels = Int32Array.from({ length: batch * frames }, (_, i) => (i * 7) % 20);
   const mask = Uint8Array.from({ length: batch * frames }, (_, i) => (i % 20 < 10 ? 1 : 0));
   const masked = mask.reduce((a, b) => a + b, 0);

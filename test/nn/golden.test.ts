@@ -42,7 +42,9 @@ describe('the golden forward pass', () => {
     g.output('y', featureExtractor(wave, new Scope(g).at('feature_extractor'), config));
     await using program = await g.compile(model.store);
     const { y } = await program.run({ waveform: golden.input.waveform });
-    expect(relativeError(y, transposed(expected(`conv.${layer}`), 2, golden.config.convDim))).toBeLessThan(valueTolerance);
+    expect(relativeError(y, transposed(expected(`conv.${layer}`), 2, golden.config.convDim))).toBeLessThan(
+      valueTolerance,
+    );
   });
 
   test('projection, mask, positional convolution and its weight norm agree', async () => {
@@ -61,10 +63,18 @@ describe('the golden forward pass', () => {
     g.output('feature_projection', projected);
     g.output('masked_input', masked);
     g.output('pos_conv.weight', weight);
-    g.output('pos_conv', posConv(masked, weight, conv.parameter('bias', [48], { kind: 'zeros' }), config.posConvGroups));
+    g.output(
+      'pos_conv',
+      posConv(masked, weight, conv.parameter('bias', [48], { kind: 'zeros' }), config.posConvGroups),
+    );
     await using program = await g.compile(model.store);
-    const got = await program.run({ features: expected('features'), mask: golden.input.mask, lengths: golden.input.frameLengths });
-    for (const name of Object.keys(got)) expect([name, relativeError(got[name], expected(name)) < valueTolerance]).toEqual([name, true]);
+    const got = await program.run({
+      features: expected('features'),
+      mask: golden.input.mask,
+      lengths: golden.input.frameLengths,
+    });
+    for (const name of Object.keys(got))
+      expect([name, relativeError(got[name], expected(name)) < valueTolerance]).toEqual([name, true]);
   });
 
   test('every hidden state agrees, and so do the logits', async () => {
@@ -78,7 +88,8 @@ describe('the golden forward pass', () => {
     await using program = await g.compile(model.store);
     const { waveform, mask, frameLengths } = golden.input;
     const got = await program.run({ waveform, mask, frameLengths });
-    for (const name of Object.keys(got)) expect([name, relativeError(got[name], expected(name)) < valueTolerance]).toEqual([name, true]);
+    for (const name of Object.keys(got))
+      expect([name, relativeError(got[name], expected(name)) < valueTolerance]).toEqual([name, true]);
     const logits = cosineLogits(got.final_proj as Float32Array, model.store.read('label_embs_concat'), 16);
     expect(relativeError(logits, expected('logits'))).toBeLessThan(valueTolerance);
   });
@@ -97,7 +108,9 @@ describe('the golden forward pass', () => {
 describe('the golden backward pass', () => {
   test('the gradient of every parameter agrees', async () => {
     await using fresh = await goldenModel(golden);
-    await fresh.pretraining(golden.shape).run(golden.input, { seed: 0, draw: 0, weights: { masked: 1 / 38, penalty: 10 } });
+    await fresh
+      .pretraining(golden.shape)
+      .run(golden.input, { seed: 0, draw: 0, weights: { masked: 1 / 38, penalty: 10 } });
     const bad: [string, number][] = [];
     for (const [name, gradient] of golden.gradients) {
       const got = fresh.store.read(name, 'gradients');
@@ -112,7 +125,8 @@ describe('the golden backward pass', () => {
   test('gradients of two runs add up', async () => {
     await using fresh = await goldenModel(golden);
     const step = fresh.pretraining(golden.shape);
-    for (let i = 0; i < 2; i++) await step.run(golden.input, { seed: 0, draw: 0, weights: { masked: 1 / 38, penalty: 10 } });
+    for (let i = 0; i < 2; i++)
+      await step.run(golden.input, { seed: 0, draw: 0, weights: { masked: 1 / 38, penalty: 10 } });
     const name = 'encoder.layers.1.feed_forward.output_dense.weight';
     const twice = golden.gradients.get(name)!.map((x) => 2 * x);
     expect(relativeNorm(fresh.store.read(name, 'gradients'), twice)).toBeLessThan(gradientTolerance);

@@ -32,14 +32,18 @@ describe('a graph', () => {
   test('names the op and both shapes when they do not fit', () => {
     const g = new Graph(false);
     const x = g.feed('x', [2, 3]);
-    expect(() => linear(x, g.parameter('w', [4, 5], { kind: 'zeros' }), null)).toThrow(/linear.*f32\[2, 3\].*f32\[4, 5\]/);
+    expect(() => linear(x, g.parameter('w', [4, 5], { kind: 'zeros' }), null)).toThrow(
+      /linear.*f32\[2, 3\].*f32\[4, 5\]/,
+    );
   });
 
   test('refuses a tensor of another graph and a wrong dtype', async () => {
     const g = new Graph(false);
     const other = new Graph(false).feed('x', [2]);
     expect(await codeOf(() => add(g.feed('x', [2]), other))).toBe('HK_ARGUMENT');
-    expect(await codeOf(() => linear(g.feed('i', [2, 3], 'i32'), g.parameter('w', [1, 3], { kind: 'zeros' }), null))).toBe('HK_DTYPE');
+    expect(
+      await codeOf(() => linear(g.feed('i', [2, 3], 'i32'), g.parameter('w', [1, 3], { kind: 'zeros' }), null)),
+    ).toBe('HK_DTYPE');
   });
 
   test('a closed gate passes x through, and its gradient, and leaves the parameters of the body alone', async () => {
@@ -146,9 +150,13 @@ describe('a program', () => {
   });
 
   test('a store without the parameter, or with another shape, is refused', async () => {
-    const other = new ParameterStore([{ name: 'w', shape: [4, 4], slices: [{ name: 'w', rows: 4, init: { kind: 'zeros' } }] }]);
+    const other = new ParameterStore([
+      { name: 'w', shape: [4, 4], slices: [{ name: 'w', rows: 4, init: { kind: 'zeros' } }] },
+    ]);
     expect(await codeOf(() => smallGraph().compile(other))).toBe('HK_SHAPE');
-    const empty = new ParameterStore([{ name: 'v', shape: [1], slices: [{ name: 'v', rows: 1, init: { kind: 'zeros' } }] }]);
+    const empty = new ParameterStore([
+      { name: 'v', shape: [1], slices: [{ name: 'v', rows: 1, init: { kind: 'zeros' } }] },
+    ]);
     expect(await codeOf(() => smallGraph().compile(empty))).toBe('HK_NAME');
     other.dispose();
     empty.dispose();
@@ -185,16 +193,30 @@ describe('initialisation', () => {
 
 describe('the binding', () => {
   test('survives arguments of every kind', async () => {
-    const functions = ['createStore', 'storeRead', 'storeWrite', 'storeInitialise', 'compileProgram', 'runProgram', 'disposeStore', 'disposeProgram', 'setThreads'] as const;
+    const functions = [
+      'createStore',
+      'storeRead',
+      'storeWrite',
+      'storeInitialise',
+      'compileProgram',
+      'runProgram',
+      'disposeStore',
+      'disposeProgram',
+      'setThreads',
+    ] as const;
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...functions), fc.array(fc.anything({ withBigInt: true, withTypedArray: true }), { maxLength: 8 }), async (name, args) => {
-        if (name === 'setThreads' && Number(args[0]) > 0) return;
-        try {
-          await (native()[name] as (...a: unknown[]) => unknown)(...args);
-        } catch (error) {
-          expect(typeof (error as Error).message).toBe('string');
-        }
-      }),
+      fc.asyncProperty(
+        fc.constantFrom(...functions),
+        fc.array(fc.anything({ withBigInt: true, withTypedArray: true }), { maxLength: 8 }),
+        async (name, args) => {
+          if (name === 'setThreads' && Number(args[0]) > 0) return;
+          try {
+            await (native()[name] as (...a: unknown[]) => unknown)(...args);
+          } catch (error) {
+            expect(typeof (error as Error).message).toBe('string');
+          }
+        },
+      ),
       { numRuns: 400, seed: 1 },
     );
   });
@@ -210,8 +232,59 @@ describe('the binding', () => {
       accumulates: fc.boolean(),
       fetch: fc.boolean(),
     });
-    const kinds = ['linear', 'linear_grad', 'layer_norm', 'layer_norm_grad', 'add_layer_norm', 'add_layer_norm_grad', 'attention', 'attention_grad', 'conv1d', 'conv1d_grad', 'conv0_norm_gelu', 'conv0_norm_gelu_grad', 'pos_conv', 'pos_conv_grad', 'weight_norm', 'weight_norm_grad', 'mask_frames', 'mask_frames_grad', 'channel_mask', 'masked_cross_entropy', 'masked_cross_entropy_grad', 'mean_square', 'add', 'scale', 'select', 'ctc', 'ctc_grad', 'cross_entropy', 'argmax', 'kmeans_assign', 'adamw', 'gelu', 'gelu_grad', 'dropout', 'nope'];
-    const attributes = fc.dictionary(fc.constantFrom('heads', 'stride', 'groups', 'gelu', 'dropout', 'eps', 'gate', 'temperature', 'blank', 'stream', 'factor'), fc.constantFrom(-1, 0, 0.5, 1, 2, 3, 1e30));
+    const kinds = [
+      'linear',
+      'linear_grad',
+      'layer_norm',
+      'layer_norm_grad',
+      'add_layer_norm',
+      'add_layer_norm_grad',
+      'attention',
+      'attention_grad',
+      'conv1d',
+      'conv1d_grad',
+      'conv0_norm_gelu',
+      'conv0_norm_gelu_grad',
+      'pos_conv',
+      'pos_conv_grad',
+      'weight_norm',
+      'weight_norm_grad',
+      'mask_frames',
+      'mask_frames_grad',
+      'channel_mask',
+      'masked_cross_entropy',
+      'masked_cross_entropy_grad',
+      'mean_square',
+      'add',
+      'scale',
+      'select',
+      'ctc',
+      'ctc_grad',
+      'cross_entropy',
+      'argmax',
+      'kmeans_assign',
+      'adamw',
+      'gelu',
+      'gelu_grad',
+      'dropout',
+      'nope',
+    ];
+    const attributes = fc.dictionary(
+      fc.constantFrom(
+        'heads',
+        'stride',
+        'groups',
+        'gelu',
+        'dropout',
+        'eps',
+        'gate',
+        'temperature',
+        'blank',
+        'stream',
+        'factor',
+      ),
+      fc.constantFrom(-1, 0, 0.5, 1, 2, 3, 1e30),
+    );
     const op = fc.record({
       kind: fc.constantFrom(...kinds),
       label: fc.constant('op'),
@@ -221,21 +294,27 @@ describe('the binding', () => {
       gate: fc.constantFrom(-1, 0),
     });
     await fc.assert(
-      fc.asyncProperty(fc.array(value, { minLength: 1, maxLength: 7 }), fc.array(op, { maxLength: 3 }), async (values, ops) => {
-        try {
-          const made = await native().compileProgram(store.handle, values as never, ops, 1);
-          native().disposeProgram(made.handle);
-        } catch (error) {
-          expect((error as { code: string }).code).toMatch(/^HK_/);
-        }
-      }),
+      fc.asyncProperty(
+        fc.array(value, { minLength: 1, maxLength: 7 }),
+        fc.array(op, { maxLength: 3 }),
+        async (values, ops) => {
+          try {
+            const made = await native().compileProgram(store.handle, values as never, ops, 1);
+            native().disposeProgram(made.handle);
+          } catch (error) {
+            expect((error as { code: string }).code).toMatch(/^HK_/);
+          }
+        },
+      ),
       { numRuns: 1500, seed: 2 },
     );
     native().disposeStore(store.handle);
   });
 
   test('an op that does not exist is named', async () => {
-    await expect(callOp('nope', [{ shape: [1], data: new Float32Array(1) }], {}, [{ shape: [1] }])).rejects.toMatchObject({
+    await expect(
+      callOp('nope', [{ shape: [1], data: new Float32Array(1) }], {}, [{ shape: [1] }]),
+    ).rejects.toMatchObject({
       code: 'HK_NAME',
       message: expect.stringContaining("'nope'"),
     });
@@ -247,7 +326,11 @@ describe('the binding', () => {
     g.output('y', layerNorm(x, g.feed('gamma', [4]), g.feed('beta', [4]), 1e-12));
     const store = new ParameterStore([{ name: 'unused', shape: [1], slices: [] }]);
     await using program = await g.compile(store);
-    const { y } = await program.run({ x: Float32Array.of(1, 2, 3, 4), gamma: new Float32Array(4).fill(1), beta: new Float32Array(4) });
+    const { y } = await program.run({
+      x: Float32Array.of(1, 2, 3, 4),
+      gamma: new Float32Array(4).fill(1),
+      beta: new Float32Array(4),
+    });
     [-1.3416407865, -0.4472135955, 0.4472135955, 1.3416407865].forEach((v, i) => {
       expect(y[i]).toBeCloseTo(v, 5);
     });

@@ -1,0 +1,110 @@
+import type { Command } from 'commander';
+import { HubertkitError } from '../errors';
+import { columns, integer, print, printJson, run } from './command';
+
+interface StepOptions {
+  preset: string;
+  batch: string;
+  seconds: string;
+  precision: string;
+  threads?: string;
+  steps: string;
+  dropout?: boolean;
+  profile?: boolean;
+  json?: boolean;
+}
+
+interface KmeansOptions {
+  clusters: string;
+  dim: string;
+  frames: string;
+  threads?: string;
+  json?: boolean;
+}
+
+export function register(program: Command): void {
+  const bench = program.command('bench').description('time one part on this machine (npm run bench: the whole suite)');
+  bench
+    .command('step')
+    .description('a whole training step: forward, backward, clip, AdamW')
+    .option('--preset <name>', 'nano, tiny, small, base, large, xlarge', 'tiny')
+    .option('--batch <n>', 'rows', '8')
+    .option('--seconds <s>', 'audio of each row', '4')
+    .option('--precision <p>', 'f32', 'f32')
+    .option('--threads <n>', 'CPU threads (default: all cores)')
+    .option('--steps <n>', 'steps timed, after two that are not', '7')
+    .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
+    .option('--profile', 'also the time of each kind of op')
+    .option('--json', 'print one JSON line')
+    .action((options: StepOptions) => run(() => step(options)));
+  bench
+    .command('kmeans')
+    .description('assignment of frames to centroids')
+    .option('--clusters <n>', 'centroids', '500')
+    .option('--dim <n>', 'columns', '768')
+    .option('--frames <n>', 'rows', '200000')
+    .option('--threads <n>', 'CPU threads (default: all cores)')
+    .option('--json', 'print one JSON line')
+    .action((options: KmeansOptions) => run(() => kmeans(options)));
+  bench
+    .command('mfcc')
+    .description('39 MFCC of speech, one utterance at a time')
+    .option('--json', 'print one JSON line')
+    .action((options: { json?: boolean }) => run(() => mfcc(options)));
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!(value > 0) || !Number.isFinite(value))
+    throw new HubertkitError('HK_USAGE', `${name} takes a number above 0, got "${text}".`);
+  return value;
+}
+
+const threadsOf = (text: string | undefined) => (text === undefined ? {} : { threads: integer('--threads', text, 1) });
+
+async function step(options: StepOptions): Promise<void> {
+  const { benchStep, profileByKind } = require('../bench/step') as typeof import('../bench/step');
+  const { presets } = require('../nn/config') as typeof import('../nn/config');
+  if (!(options.preset in presets))
+    throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
+  if (options.precision !== 'f32')
+    throw new HubertkitError('HK_USAGE', `--precision takes f32, got "${options.precision}".`);
+  const result = await benchStep({
+    preset: options.preset as keyof typeof presets,
+    batch: integer('--batch', options.batch, 1),
+    seconds: positive('--seconds', options.seconds),
+    steps: integer('--steps', options.steps, 1),
+    dropout: options.dropout,
+    profile: options.profile,
+    ...threadsOf(options.threads),
+  });
+  if (options.json) return printJson(result);
+  const { profile, ...numbers } = result;
+  print(columns(Object.entries(numbers).map(([name, value]) => [name, String(value)])));
+  if (profile)
+    print(
+      columns([
+        ['op', 'ms', 'GFLOP/s', 'GB/s'],
+        ...profileByKind(profile).map((p) => [p.kind, p.ms.toFixed(2), p.gflops.toFixed(1), p.gbytes.toFixed(1)]),
+      ]),
+    );
+}
+
+async function kmeans(options: KmeansOptions): Promise<void> {
+  const { benchKmeans } = require('../bench/kmeans') as typeof import('../bench/kmeans');
+  const result = await benchKmeans({
+    clusters: integer('--clusters', options.clusters, 2),
+    dim: integer('--dim', options.dim, 1),
+    frames: integer('--frames', options.frames, 1),
+    ...threadsOf(options.threads),
+  });
+  if (options.json) return printJson(result);
+  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+}
+
+async function mfcc(options: { json?: boolean }): Promise<void> {
+  const { benchMfcc } = require('../bench/mfcc') as typeof import('../bench/mfcc');
+  const result = await benchMfcc();
+  if (options.json) return printJson(result);
+  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+}
