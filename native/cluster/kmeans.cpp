@@ -24,6 +24,7 @@ const int64_t kRowChunk = 1024;          // rows of a partial sum
 const int64_t kSeedRowsLeast = 30000;    // the seeding's subsample: 3 batches, as scikit-learn
 const double  kRare = 0.01;              // minibatch: rarer than this share of the mean cluster is reassigned
 const double  kSeedWork = 2e10;          // FLOP of seeding in one advance()
+const double  kParallelWork = 1e6;       // operations that are worth waking the other threads for
 
 int64_t chunks_of(int64_t rows) { return (rows + kRowChunk - 1) / kRowChunk; }
 
@@ -167,7 +168,7 @@ void KMeans::start_seeding() {
   s.candidate_squares.resize((size_t)s.candidates);
   s.distance.resize((size_t)(s.n * s.candidates));
   s.partial.resize((size_t)(chunks_of(s.n) * s.candidates));
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if ((double)s.n * o_.dim > kParallelWork)
   for (int64_t i = 0; i < s.n; i++) {
     double sum = 0;
     for (int64_t d = 0; d < o_.dim; d++) sum += (double)row(i)[d] * row(i)[d];
@@ -190,7 +191,7 @@ void KMeans::seed_some() {
 void KMeans::choose_candidates() {
   Seeding& s = *seeding_;
   const int64_t chunks = chunks_of(s.n);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if ((double)s.n * o_.n_init > kParallelWork)
   for (int64_t init = 0; init < o_.n_init; init++) {
     const float* nearest = s.nearest.data() + init * s.n;
     std::vector<double> chunk((size_t)chunks);
@@ -222,7 +223,7 @@ void KMeans::seed_next() {
     memcpy(s.candidate_rows.data() + c * o_.dim, row(s.candidate[c]), (size_t)o_.dim * sizeof(float));
     s.candidate_squares[c] = s.squares[s.candidate[c]];
   }
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if ((double)s.n * C * o_.dim > kParallelWork)
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t begin = chunk * kRowChunk, rows = std::min(kRowChunk, s.n - begin);
     float* distance = s.distance.data() + begin * C;
@@ -241,7 +242,7 @@ void KMeans::seed_next() {
         }
       }
   }
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if ((double)s.n * o_.n_init > kParallelWork)
   for (int64_t init = 0; init < o_.n_init; init++) {
     double least = INFINITY;
     int64_t winner = init * s.trials;
@@ -277,10 +278,10 @@ void KMeans::finish_seeding() {
   total_ = o_.method == Method::lloyd ? o_.max_iterations : std::max<int64_t>(1, o_.max_iterations * used_ / batch);
   if (o_.method == Method::lloyd) {  // the mean variance of the columns scales the tolerance
     std::vector<double> sum((size_t)o_.dim), squares((size_t)o_.dim);
-#pragma omp parallel for schedule(static)
-    for (int64_t block = 0; block < (o_.dim + 15) / 16; block++)
+#pragma omp parallel for schedule(static) if ((double)used_ * o_.dim > kParallelWork)
+    for (int64_t block = 0; block < (o_.dim + 63) / 64; block++)
       for (int64_t i = 0; i < used_; i++)
-        for (int64_t d = block * 16; d < std::min(o_.dim, block * 16 + 16); d++) {
+        for (int64_t d = block * 64; d < std::min(o_.dim, block * 64 + 64); d++) {
           sum[d] += row(i)[d];
           squares[d] += (double)row(i)[d] * row(i)[d];
         }
@@ -302,7 +303,7 @@ void KMeans::group_by_label(int64_t count) {
 // Each cluster's sum is taken by one thread, in the order of the rows.
 void KMeans::sum_clusters(const float* rows, std::vector<double>* sums) {
   sums->assign((size_t)(o_.clusters * o_.dim), 0);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if ((double)starts_[o_.clusters] * o_.dim > kParallelWork)
   for (int64_t k = 0; k < o_.clusters; k++) {
     double* sum = sums->data() + k * o_.dim;
     for (int64_t i = starts_[k]; i < starts_[k + 1]; i++) {

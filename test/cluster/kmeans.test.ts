@@ -57,9 +57,9 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
   });
 
   test('the result is the same on one thread and on three', async () => {
-    const dim = 9;
-    const rows = blobs(6000, 15, dim, 3);
-    const options = { clusters: 25, dim, method, nInit: 3, batchSize: 700, maxIterations: 10 };
+    const dim = 40; // large enough that every loop is shared out
+    const rows = blobs(30000, 15, dim, 3);
+    const options = { clusters: 25, dim, method, nInit: 35, batchSize: 26000, maxIterations: 10 };
     const threads = wrapped((native) => native.backendInfo().threads);
     try {
       wrapped((native) => native.setThreads(1));

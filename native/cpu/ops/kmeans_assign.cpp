@@ -16,9 +16,9 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int kRows = kLanes == 16 ? 14 : 6;  // 28 accumulators of 32 registers; 12 of 16
-const int kVectors = 2, kWide = kVectors * kLanes;
-const int64_t kGroups = 10;  // groups of kRows rows that one thread takes at a time, at most
+const int kRows = kLanes == 16 ? 8 : 6, kVectors = kLanes == 16 ? 3 : 2;  // 24 accumulators of 32 registers; 12 of 16
+const int kWide = kVectors * kLanes;
+const int64_t kGroups = 16;  // groups of kRows rows that one thread takes at a time, at most
 
 struct Sizes {
   int64_t N, D, K, panels, block, blocks;
@@ -98,7 +98,7 @@ void panel_kernel(const float* __restrict x, const float* __restrict panel, cons
     for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
-      const vk value = vk{} + x[d * kRows + r];
+      const vk value = x[d * kRows + r] - vk{};  // x - 0 is x: one broadcast
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; j++) acc[r][j] += value * c[j];
     }
@@ -167,7 +167,7 @@ int run(hk_call* call) {
   Scratch scratch(call->scratch);
   const Layout l = layout(s, scratch);
   pack_centroids(f32(call->inputs[1]), s, l);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (2.0 * s.N * s.K * s.D > 1e6)
   for (int64_t slot = 0; slot < l.slots; slot++)
     for (int64_t b = slot; b < s.blocks; b += l.slots)
       assign_block(call, s, l, b * s.block, (b + 1) * s.block < s.N ? (b + 1) * s.block : s.N, l.x + slot * s.block * s.D);
