@@ -71,11 +71,22 @@ function addon(): Check[] {
     return [
       { name: 'native addon', status: 'ok', found: `${info.name}, ${info.variant} kernels, ${info.threads} threads` },
       { name: 'oneDNN', status: 'ok', found: info.dnnl },
+      voices(),
     ];
   } catch (error) {
     const reason = /reason: (.*)/.exec((error as Error).message)?.[1] ?? (error as Error).message;
     const advice = `npm run build:native builds it; ${BOOTSTRAP} does that and installs what it needs.`;
     return [{ name: 'native addon', status: 'missing', found: reason, advice }];
+  }
+}
+
+/** The embedded corpus needs Flite; everything else does without. */
+function voices(): Check {
+  try {
+    return { name: 'Flite', status: 'ok', found: `voices ${native().speechVoices().join(', ')}` };
+  } catch {
+    const advice = `The embedded corpus and the demo need it: ${install('flite1-dev')}, then npm run build:native.`;
+    return { name: 'Flite', status: 'missing', found: 'the addon was built without it', advice };
   }
 }
 

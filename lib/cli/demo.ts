@@ -6,7 +6,7 @@ import { clock, Progress } from './progress';
 
 interface Options {
   budget: string;
-  out: string;
+  out?: string;
   corpus: string;
   seed: string;
   json?: boolean;
@@ -17,7 +17,7 @@ export function register(program: Command): void {
     .command('demo')
     .description('run the whole study at small scale, from a corpus to a report')
     .option('--budget <time>', 'how long it should take on two ordinary cores', '10m')
-    .option('-o, --out <folder>', 'the run folder', 'runs/demo')
+    .option('-o, --out <folder>', 'the run folder (default: runs/demo; runs/demo-60m for another budget)')
     .option('--corpus <folder>', 'the embedded corpus, made when it is not there', 'corpora/demo')
     .option('--seed <n>', 'of weights, order, masks and dropout', '1')
     .option('--json', 'end with one JSON line')

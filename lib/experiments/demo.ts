@@ -18,7 +18,7 @@ import { type PretrainOptions, type Progress, pretrain } from '../train';
 export interface DemoOptions {
   /** Seconds it should take on two ordinary cores. Default 600; at least 30. */
   budgetSeconds?: number;
-  /** The run folder. Default runs/demo. */
+  /** The run folder. Default runs/demo, for other budgets and seeds runs/demo-60m, runs/demo-60m-seed-2. */
   out?: string;
   /** The corpus, made when it is not there. Default corpora/demo. */
   corpus?: string;
@@ -85,18 +85,18 @@ export function demoConfig(o: { budgetSeconds: number; corpus: string; out: stri
   };
 }
 
+/** Runs of different budgets and seeds are different runs. */
+function defaultOut(budgetSeconds: number, seed: number): string {
+  const budget = budgetSeconds === 600 && seed === 1 ? '' : `-${budgetSeconds / 60}m`;
+  return `runs/demo${budget}${seed === 1 ? '' : `-seed-${seed}`}`;
+}
+
 /** Runs or continues the demo. @throws HK_INTERRUPTED after an abort: the same call continues */
 export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
-  const {
-    budgetSeconds = 600,
-    out = 'runs/demo',
-    corpus = 'corpora/demo',
-    seed = 1,
-    onProgress = () => {},
-    signal,
-  } = options;
+  const { budgetSeconds = 600, corpus = 'corpora/demo', seed = 1, onProgress = () => {}, signal } = options;
   if (!(budgetSeconds >= 30))
     throw new HubertkitError('HK_ARGUMENT', `The budget must be at least 30 seconds, got ${budgetSeconds}.`);
+  const out = options.out ?? defaultOut(budgetSeconds, seed);
   const started = performance.now();
   await makeEmbeddedCorpus({
     out: corpus,

@@ -118,6 +118,44 @@ describe('hubertkit', () => {
   });
 });
 
+describe('hubertkit pretrain', () => {
+  const given = ['--corpus', '/some/where', '--model', 'nano', '--out', '/some/run'];
+
+  test('--print-config writes out every default, and what --set changes', () => {
+    const { status, stdout } = hubertkit(['pretrain', ...given, '--set', 'mask.probability=.65', '--print-config']);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^corpus: \/some\/where$/m);
+    expect(stdout).toMatch(/^ {2}probability: 0.65$/m);
+    expect(stdout).toMatch(/^ {2}- teacher: mfcc$/m);
+  });
+
+  test('what --print-config prints is a configuration that gives the same', () => {
+    const first = hubertkit(['pretrain', ...given, '--print-config']).stdout;
+    const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'hk-cli-')), 'run.yaml');
+    fs.writeFileSync(file, first);
+    expect(hubertkit(['pretrain', file, '--print-config']).stdout).toBe(first);
+  });
+
+  test('an unknown key is wrong usage and names the nearest one', () => {
+    const { status, stderr } = hubertkit(['pretrain', ...given, '--set', 'maskk.length=3']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('HK_CONFIG: Unknown key "maskk". Did you mean "mask"?');
+  });
+
+  test('a configuration file that is not there is a failure', () => {
+    expect(hubertkit(['pretrain', '/no/such.yaml'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('HK_IO'),
+    });
+  });
+});
+
+test('values that are no numbers are wrong usage', () => {
+  expect(hubertkit(['finetune', '/no/such', '--reset-top', 'two']).status).toBe(2);
+  expect(hubertkit(['demo', '--budget', 'soon']).status).toBe(2);
+  expect(hubertkit(['kmeans', '/no/such', '--layer', '3']).status).toBe(2);
+});
+
 describe('hubertkit doctor', () => {
   test('prints what was found, and what to do about what was not', () => {
     const { stdout } = hubertkit(['doctor']);
