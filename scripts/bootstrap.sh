@@ -59,6 +59,10 @@ if [ -f build/cmake/build.ninja ]; then # ninja decides what is out of date
 else
   npm run --silent build:native >&2
 fi
+find dist -name '*.js' 2>/dev/null | while read -r file; do # what is left of sources that are gone
+  source=${file#dist/}
+  [ -e "${source%.js}.ts" ] || rm -f "${file%.js}".{js,js.map,d.ts}
+done
 npm run --silent build:ts >&2
 chmod +x dist/lib/cli/main.js
 ln -sf ../../dist/lib/cli/main.js node_modules/.bin/hubertkit # so that npx finds it

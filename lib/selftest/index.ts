@@ -39,7 +39,7 @@ export interface SelftestSummary {
 const VALUE_BOUND = 1e-5;
 const GRADIENT_BOUND = 1e-4;
 /** Entries of each gradient that are compared with finite differences. */
-const COORDINATES = 48;
+const COORDINATES = 24;
 
 /** Runs all cases; never throws because of a failing one. */
 export async function selftest(options: SelftestOptions = {}): Promise<SelftestSummary> {
