@@ -55,13 +55,15 @@ const rates = {
   /** Audio trained on in a minute. */
   audioSecondsPerMinute: 9000,
   /** Updates of one fine-tuning for each minute of budget, within `finetuneUpdates`. */
-  finetuneUpdatesPerMinute: 30,
-  finetuneUpdates: [100, 1000],
+  finetuneUpdatesPerMinute: 80,
+  finetuneUpdates: [100, 4000],
 };
 
 const updateSeconds = 16;
 const corpusMinutes = 40;
-const seedsOfSweep = [1, 2, 3];
+const seedsOfSweep = [1, 2];
+/** Blocks reset: none, one, half, all. */
+const blocksOfSweep = [0, 1, 2, 4];
 /** The middle layer of the nano model: the teacher of iteration 2. */
 const teacherLayer = 2;
 
@@ -110,7 +112,7 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   const [least, most] = rates.finetuneUpdates;
   const updates = Math.min(most, Math.max(least, Math.round((budgetSeconds / 60) * rates.finetuneUpdatesPerMinute)));
   const sweep = await resetSweep(
-    { source: out, seeds: seedsOfSweep, updates },
+    { source: out, k: blocksOfSweep, seeds: seedsOfSweep, updates },
     { signal, onProgress: (event) => onProgress({ phase: 'fine-tuning', event }) },
   );
   const { html } = await report(out);

@@ -459,7 +459,7 @@ class Tuning implements AsyncDisposable {
     this.window = emptyWindow();
     await writeJsonLines(path.join(this.folder, 'metrics.jsonl'), this.points);
     const { best } = this;
-    if (!best || wer < best.wer || (wer === best.wer && cer < best.cer)) {
+    if (!best || score(wer, cer) < score(best.wer, best.cer)) {
       this.best = { update: this.update, wer, cer };
       this.bestWeights = Snapshot.of(model.store);
     }
@@ -574,4 +574,12 @@ function concatenated(pieces: Float32Array[]): Float32Array {
     at += piece.length;
   }
   return whole;
+}
+
+/** A WER above this says nothing yet: single words that come and go by chance. */
+const uninformativeWer = 0.9;
+
+/** What the best update has least of: the WER; while that is not informative, the CER decides. */
+export function score(wer: number, cer: number): number {
+  return wer <= uninformativeWer ? wer : uninformativeWer + cer;
 }
