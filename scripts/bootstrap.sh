@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { echo "$@" >&2; }
 fail() { say "hubertkit: $1"; exit 1; }
+trap 'say "hubertkit: the set-up failed at line $LINENO of scripts/bootstrap.sh"' ERR
 
 command -v node npm >/dev/null || fail "Node.js >= 20 with npm is needed (https://nodejs.org, or your distribution's nodejs and npm)."
 [ "$(node -p 'parseInt(process.versions.node)')" -ge 20 ] || fail "Node.js >= 20 is needed, this is $(node -v)."
@@ -59,7 +60,8 @@ if [ -f build/cmake/build.ninja ]; then # ninja decides what is out of date
 else
   npm run --silent build:native >&2
 fi
-find dist -name '*.js' 2>/dev/null | while read -r file; do # what is left of sources that are gone
+mkdir -p dist
+find dist -name '*.js' | while read -r file; do # what is left of sources that are gone
   source=${file#dist/}
   [ -e "${source%.js}.ts" ] || rm -f "${file%.js}".{js,js.map,d.ts}
 done
