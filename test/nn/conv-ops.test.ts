@@ -1,32 +1,7 @@
-import { callOp, type NdArray } from '../../lib/nn/call';
+import { callOp } from '../../lib/nn/call';
 import * as reference from '../reference/conv';
+import { expectClose, numbers } from './close';
 
-/** Uniform in (-1, 1), the same in every run. */
-function numbers(shape: number[], salt = 1): NdArray {
-  let state = (salt * 2654435761) >>> 0;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  };
-  return { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next) };
-}
-
-/** Largest difference in units of the largest expected entry. */
-function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(actual.length).toBe(expected.length);
-  let [difference, size] = [0, 1e-30];
-  for (let i = 0; i < expected.length; i++) {
-    const d = Math.abs(actual[i] - expected[i]);
-    difference = Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(difference, d);
-    size = Math.max(size, Math.abs(expected[i]));
-  }
-  return difference / size;
-}
-
-/** Float32 sums of some thousand terms against float64: 3e-6 of the largest entry. */
-function expectClose(actual: NdArray, expected: ArrayLike<number>, tolerance = 3e-6) {
-  expect(distance(actual.data, expected)).toBeLessThan(tolerance);
-}
 const inner = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((s, x, i) => s + x * b[i], 0);
 
 /** Expects `gradient` to hold the central differences of f at a sample of x's entries. */

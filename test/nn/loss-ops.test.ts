@@ -12,23 +12,11 @@ import {
   randomNumbers,
   softmax,
 } from '../reference/loss';
+import { distance as worst } from './close';
 
 const f32 = (shape: number[], data: ArrayLike<number>): NdArray => ({ shape, data: Float32Array.from(data) });
 const i32 = (shape: number[], data: ArrayLike<number>): NdArray => ({ shape, data: Int32Array.from(data) });
 const u8 = (shape: number[], data: ArrayLike<number>): NdArray => ({ shape, data: Uint8Array.from(data) });
-
-/** Largest difference, as a share of the largest expected entry. */
-function worst(got: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(got.length).toBe(expected.length);
-  let scale = 1e-12;
-  let difference = 0;
-  for (let i = 0; i < got.length; i++) {
-    scale = Math.max(scale, Math.abs(expected[i]));
-    const d = Math.abs(got[i] - expected[i]);
-    difference = Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(difference, d);
-  }
-  return difference / scale;
-}
 
 describe('masked cross-entropy', () => {
   function example(B: number, T: number, D: number, P: number, K: number, seed = 1): MaskedCrossEntropyInput {

@@ -2,38 +2,16 @@ import { native } from '../../lib/binding';
 import { callOp, type NdArray } from '../../lib/nn/call';
 import { dropoutFactors, philox } from '../reference/philox';
 import * as reference from '../reference/transformer';
+import { expectClose, numbers } from './close';
 
 const seed = 0x0123456789abcdefn;
 const draw = 0x1_0000_0007n;
 const stream = 41;
 const random = { seed, draw };
 
-/** Uniform in (-1, 1), the same in every run. */
-function numbers(shape: number[], salt = 1): NdArray {
-  let state = salt * 2654435761;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  };
-  return { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next) };
-}
 const integers = (...data: number[]): NdArray => ({ shape: [data.length], data: Int32Array.from(data) });
 const bytes = (shape: number[], ...data: number[]): NdArray => ({ shape, data: Uint8Array.from(data) });
 
-/** Largest difference in units of the largest expected entry. */
-function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(actual.length).toBe(expected.length);
-  let [difference, size] = [0, 1e-30];
-  for (let i = 0; i < expected.length; i++) {
-    const d = Math.abs(actual[i] - expected[i]);
-    difference = Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(difference, d);
-    size = Math.max(size, Math.abs(expected[i]));
-  }
-  return difference / size;
-}
-function expectClose(actual: NdArray, expected: ArrayLike<number>, tolerance = 3e-6) {
-  expect(distance(actual.data, expected)).toBeLessThan(tolerance);
-}
 const times = (a: ArrayLike<number>, b: ArrayLike<number>) => Float64Array.from(a, (x, i) => x * b[i]);
 
 /** Central difference of a scalar function at one entry of x. */

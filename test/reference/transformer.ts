@@ -1,25 +1,8 @@
 /** The transformer's ops, slow and obvious, in float64: values and gradients. Arrays are flat and row-major. */
 
+export { erf, gelu } from './conv';
+
 type Numbers = ArrayLike<number>;
-
-/** erf by its Taylor series up to |x| = 3, by the continued fraction of erfc beyond. */
-export function erf(x: number): number {
-  const a = Math.abs(x);
-  if (a < 3) {
-    let term = x;
-    let total = x;
-    for (let n = 1; n < 80; n++) {
-      term *= (-x * x) / n;
-      total += term / (2 * n + 1);
-    }
-    return (2 / Math.sqrt(Math.PI)) * total;
-  }
-  let fraction = 0;
-  for (let k = 60; k > 0; k--) fraction = k / 2 / (a + fraction);
-  return Math.sign(x) * (1 - Math.exp(-a * a) / Math.sqrt(Math.PI) / (a + fraction));
-}
-
-export const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2));
 
 /** x[rows, I] w[O, I]^T + bias[O]. */
 export function linear(
