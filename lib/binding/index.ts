@@ -20,6 +20,9 @@ export const packageRoot = path.resolve(__dirname, '..', '..', '..');
 export function native(): Native {
   if (loaded) return loaded;
   const file = process.env.HUBERTKIT_NATIVE ?? path.join(packageRoot, 'build', 'cmake', 'Release', 'hubertkit.node');
+  // A thread that waits for the others of a parallel loop spins a moment, then sleeps. libgomp's default spins for longer than a
+  // time slice: one other busy process then slows a step down many times over. Read by libgomp when it is loaded.
+  if (!process.env.GOMP_SPINCOUNT && !process.env.OMP_WAIT_POLICY) process.env.GOMP_SPINCOUNT = '1000';
   try {
     loaded = require(file) as Native;
   } catch (cause) {
