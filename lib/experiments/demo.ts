@@ -55,8 +55,8 @@ const rates = {
   /** Audio trained on in a minute. */
   audioSecondsPerMinute: 9000,
   /** Updates of one fine-tuning for each minute of budget, within `finetuneUpdates`. */
-  finetuneUpdatesPerMinute: 80,
-  finetuneUpdates: [100, 4000],
+  finetuneUpdatesPerMinute: 40,
+  finetuneUpdates: [100, 2000],
 };
 
 const updateSeconds = 16;
@@ -127,7 +127,7 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
 
 function layers(analyses: CheckpointAnalysis[]): Pick<DemoResult, 'pnmi' | 'bestLayers'> {
   const best = (rows: { layer: number; pnmi?: number }[] = []) =>
-    rows.reduce((a, b) => ((b.pnmi ?? -1) > (a.pnmi ?? -1) ? b : a), { layer: -1, pnmi: Number.NaN } as {
+    rows.reduce((a, b) => ((b.pnmi ?? -1) > (a.pnmi ?? -1) ? b : a), { layer: -1, pnmi: undefined } as {
       layer: number;
       pnmi?: number;
     });

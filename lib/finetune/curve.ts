@@ -25,6 +25,11 @@ export function werCurve(points: readonly { update: number; wer: number }[]): Cu
   return points.map(({ update, wer }) => ({ update, value: Math.min(1, wer) }));
 }
 
+/** The same of the CER. */
+export function cerCurve(points: readonly { update: number; cer: number }[]): CurvePoint[] {
+  return points.map(({ update, cer }) => ({ update, value: Math.min(1, cer) }));
+}
+
 /**
  * Mean height of the curve by the trapezoid rule, over updates (`linear`) or over log(1 + update) (`log`, which weighs the
  * beginning more): the area under the curve divided by its width, so that it has the unit of the error rate.

@@ -30,7 +30,7 @@ import { secondsOf } from '../train/speech';
 import { type Batch, batchStream } from './batches';
 import { CharacterVocabulary } from './characters';
 import { type FinetuneConfig, type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
-import { meanHeight, updatesToReach, werCurve } from './curve';
+import { cerCurve, meanHeight, updatesToReach, werCurve } from './curve';
 import { type Evaluation, evaluate, evaluationBuckets, type Hypothesis } from './evaluate';
 import { type Example, type ExampleReport, labelBudget, prepareExamples } from './examples';
 import { channelMasks, timeMasks } from './masks';
@@ -71,7 +71,7 @@ export interface FinetuneResult {
   trainMinutes: number;
   seed: number;
   updates: number;
-  /** The update whose weights were kept: lowest WER on the curve, then lowest CER, then the earliest. */
+  /** The update whose weights were kept: lowest WER on the curve (while it is above .9: lowest CER), the earliest of equals. */
   bestUpdate: number;
   /** On all of dev, with the best weights. */
   wer: number;
@@ -88,6 +88,8 @@ export interface FinetuneResult {
   /** Mean WER of the curve over updates, and over log(1 + update); a WER above 1 counts as 1. */
   auc: number;
   aucLog: number;
+  /** Mean CER of the curve over updates. */
+  aucCer: number;
   /** Linear CKA (debiased) of each layer 0..L before and after fine-tuning, on the dev subset of the curve. */
   ckaToStart: number[];
   data: Record<'train' | 'dev', ExampleReport> & { test?: ExampleReport };
@@ -368,6 +370,7 @@ class Tuning implements AsyncDisposable {
       updatesToTau: updatesToReach(curve, o.tau),
       auc: meanHeight(curve, 'linear'),
       aucLog: meanHeight(curve, 'log'),
+      aucCer: meanHeight(cerCurve(this.points), 'linear'),
       ckaToStart: await this.similarityToStart(),
       data: corpus.reports,
       audioSeconds: this.audioSeconds,
@@ -458,8 +461,7 @@ class Tuning implements AsyncDisposable {
     this.points.push(point);
     this.window = emptyWindow();
     await writeJsonLines(path.join(this.folder, 'metrics.jsonl'), this.points);
-    const { best } = this;
-    if (!best || score(wer, cer) < score(best.wer, best.cer)) {
+    if (isBetter({ wer, cer }, this.best)) {
       this.best = { update: this.update, wer, cer };
       this.bestWeights = Snapshot.of(model.store);
     }
@@ -556,6 +558,16 @@ class Tuning implements AsyncDisposable {
   }
 }
 
+/** Above this WER hardly a word is right, and which one is, is chance. */
+const nothingRecognised = 0.9;
+
+/** Lower WER, then lower CER; while hardly a word is right, lower CER alone. */
+export function isBetter(a: { wer: number; cer: number }, b: { wer: number; cer: number } | undefined): boolean {
+  if (!b) return true;
+  const [wa, wb] = [Math.max(a.wer, nothingRecognised), Math.max(b.wer, nothingRecognised)];
+  return wa < wb || (wa === wb && a.cer < b.cer);
+}
+
 /** Frames that layers are compared on before and after. */
 const comparedFrames = 2000;
 
@@ -574,12 +586,4 @@ function concatenated(pieces: Float32Array[]): Float32Array {
     at += piece.length;
   }
   return whole;
-}
-
-/** A WER above this says nothing yet: single words that come and go by chance. */
-const uninformativeWer = 0.9;
-
-/** What the best update has least of: the WER; while that is not informative, the CER decides. */
-export function score(wer: number, cer: number): number {
-  return wer <= uninformativeWer ? wer : uninformativeWer + cer;
 }

@@ -15,7 +15,7 @@ import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
 import { hasRun } from '../train/run';
 import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
-import { updatesToReach, werCurve } from './curve';
+import { cerCurve, updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
 import {
   type FinetuneCorpus,
@@ -24,6 +24,7 @@ import {
   type FinetuneResult,
   finetune,
   finetuneCorpus,
+  isBetter,
   resolveSource,
 } from './finetune';
 
@@ -64,13 +65,17 @@ export interface SweepRow {
   /** Mean WER of the curve over updates and over log(1 + update). */
   auc: MeanAndDeviation;
   aucLog: MeanAndDeviation;
-  /** Updates until the curve is at or below the sweep's tau, for each seed; null: never within the budget. */
+  /** Mean CER of the curve over updates. */
+  aucCer: MeanAndDeviation;
+  /** Updates until the curve's WER is at or below the sweep's tau, for each seed; null: never within the budget. */
   updatesToTau: (number | null)[];
+  /** The same of the CER and the sweep's tauCer: what tells more while hardly a word is right. */
+  updatesToTauCer: (number | null)[];
   /**
    * Difference to k = 0 of the same seed (negative: better than k = 0), 95 % bootstrap intervals over utterances and seeds.
    * Absent for k = 0.
    */
-  difference?: { wer: Interval; cer: Interval; testWer?: Interval; testCer?: Interval; aucMean: number };
+  difference?: { wer: Interval; cer: Interval; testWer?: Interval; testCer?: Interval; auc: number; aucCer: number };
 }
 
 /** summary.json of a sweep. */
@@ -79,9 +84,11 @@ export interface ResetSweepSummary {
   freeze: string;
   updates: number;
   seeds: number[];
-  /** The WER that every variant's updatesToTau is measured at: the final curve WER of k = 0, mean over seeds (its own goal). */
+  /** The WER that every variant's updatesToTau is measured at: where the curve of k = 0 ends, mean over seeds. */
   tau: number;
-  /** The k with the lowest mean WER on dev. */
+  /** The same of the CER. */
+  tauCer: number;
+  /** The k with the lowest mean WER on dev (while that is above .9: the lowest mean CER). */
   bestK: number;
   rows: SweepRow[];
   variants: string[];
@@ -158,30 +165,36 @@ async function curvesOf(folder: string, result: FinetuneResult): Promise<Pick<Fi
 function summarise(finished: Finished[], mode: 'reset' | 'drop'): ResetSweepSummary {
   const groups = [...new Set(finished.map(({ k }) => k))].map((k) => finished.filter((variant) => variant.k === k));
   const baseline = groups.find(([first]) => first.k === 0)!;
-  const tau = mean(baseline.map(({ points }) => points[points.length - 1].wer));
-  const rows = groups.map((group) => sweepRow(group, baseline, tau, mode));
-  const best = rows.filter(({ k }) => k !== null).reduce((a, b) => (b.wer.mean < a.wer.mean ? b : a));
+  const final = (of: 'wer' | 'cer') => mean(baseline.map(({ points }) => points[points.length - 1][of]));
+  const goals = { tau: final('wer'), tauCer: final('cer') };
+  const rows = groups.map((group) => sweepRow(group, baseline, goals, mode));
+  const means = (row: SweepRow) => ({ wer: row.wer.mean, cer: row.cer.mean });
+  const best = rows.filter(({ k }) => k !== null).reduce((a, b) => (isBetter(means(b), means(a)) ? b : a));
   const { result } = finished[0];
   return {
     mode,
     freeze: result.freeze,
     updates: result.updates,
     seeds: baseline.map(({ seed }) => seed),
-    tau,
+    ...goals,
     bestK: best.k!,
     rows,
     variants: finished.map(({ result }) => result.variant),
   };
 }
 
-function sweepRow(group: Finished[], baseline: Finished[], tau: number, mode: 'reset' | 'drop'): SweepRow {
+function sweepRow(
+  group: Finished[],
+  baseline: Finished[],
+  { tau, tauCer }: { tau: number; tauCer: number },
+  mode: 'reset' | 'drop',
+): SweepRow {
   const { k } = group[0];
   const over = (value: (r: Finished) => number): MeanAndDeviation => {
     const values = group.map(value);
     return { mean: mean(values), sd: standardDeviation(values) };
   };
   const tested = group.every(({ result }) => result.testWer !== undefined);
-  const curves = group.map(({ points }) => werCurve(points));
   return {
     name: k === null ? 'random' : mode === 'reset' ? `k=${k}` : `drop=${k}`,
     k,
@@ -191,7 +204,9 @@ function sweepRow(group: Finished[], baseline: Finished[], tau: number, mode: 'r
     ...(tested && { testWer: over(({ result }) => result.testWer!), testCer: over(({ result }) => result.testCer!) }),
     auc: over(({ result }) => result.auc),
     aucLog: over(({ result }) => result.aucLog),
-    updatesToTau: curves.map((curve) => updatesToReach(curve, tau)),
+    aucCer: over(({ result }) => result.aucCer),
+    updatesToTau: group.map(({ points }) => updatesToReach(werCurve(points), tau)),
+    updatesToTauCer: group.map(({ points }) => updatesToReach(cerCurve(points), tauCer)),
     ...(k !== 0 && { difference: differenceTo(baseline, group, tested) }),
   };
 }
@@ -208,6 +223,7 @@ function differenceTo(baseline: Finished[], group: Finished[], tested: boolean):
     wer: compare('dev', words),
     cer: compare('dev', letters),
     ...(tested && { testWer: compare('test', words), testCer: compare('test', letters) }),
-    aucMean: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
+    auc: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
+    aucCer: mean(group.map(({ result }, i) => result.aucCer - baseline[i].result.aucCer)),
   };
 }
