@@ -60,5 +60,7 @@ test.each(['portable', 'avx2'])('the %s code passes the same cases', (isa) => {
       console.log(JSON.stringify({ variant: native().backendInfo().variant, passed, failed })));`;
   const env = { ...process.env, HUBERTKIT_ISA: isa };
   const { stdout } = spawnSync(process.execPath, ['-e', code], { env, encoding: 'utf8' });
-  expect(JSON.parse(stdout)).toMatchObject({ variant: isa, passed: cases.length, failed: 0 });
+  const { variant, passed, failed } = JSON.parse(stdout);
+  expect({ variant, failed }).toEqual({ variant: isa, failed: 0 });
+  expect(passed).toBeGreaterThan(cases.length);
 });
