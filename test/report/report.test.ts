@@ -158,6 +158,17 @@ test('a run that has only begun gives a page with what there is', async () => {
   await report(folder);
 });
 
+test('a measure that the report does not know is shown under its own name', async () => {
+  const run = await readRun(makeRun());
+  for (const row of run.analyses.flatMap(({ layers }) => layers)) row.someNewMeasure = row.layer / 10;
+  const built = charts(run);
+  for (const id of ['layers-over-time', 'layers']) {
+    const chart = built.find((entry) => entry.id === id)!;
+    expect(chart.views.at(-1)).toMatchObject({ id: `${id}-someNewMeasure`, name: 'someNewMeasure' });
+    expect(chart.table.columns.at(-1)).toBe('someNewMeasure');
+  }
+});
+
 test('several runs are put side by side in one page', async () => {
   const out = path.join(makeRun(), 'both.html');
   const result = await report([makeRun({ name: 'first' }), makeRun({ name: 'second', layers: 6 })], { out });
