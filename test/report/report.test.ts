@@ -144,6 +144,12 @@ describe('the summary', () => {
     expect(summary(await readRun(folder)).join('\n')).toContain('did NOT raise');
   });
 
+  test('does not call pretraining a help when the intervals overlap', async () => {
+    const run = await readRun(makeRun());
+    for (const entry of run.fineTunings) if (entry.random) entry.testWer = 0.3 + 0.1 * entry.seed;
+    expect(summary(run).join('\n')).toContain('Pretraining makes no clear difference to the WER here');
+  });
+
   test('two seeds are called too few', async () => {
     expect(summary(await readRun(makeRun({ seeds: 2 }))).join('\n')).toContain('too few seeds');
   });
