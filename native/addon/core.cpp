@@ -101,7 +101,7 @@ Napi::Value store_read(const Napi::CallbackInfo& info) {
     const Parameter& p = store->at(text(info[2], "name"));
     refuse_while_running(*store);
     Napi::Float32Array out = Napi::Float32Array::New(info.Env(), (size_t)p.count);
-    if (store->has(which)) memcpy(out.Data(), store->flat(which) + p.offset, (size_t)p.count * 4);
+    store->read(which, p, out.Data());
     return out;
   });
 }
@@ -118,7 +118,7 @@ Napi::Value store_write(const Napi::CallbackInfo& info) {
     if ((int64_t)in.ElementLength() != p.count)
       throw Error("HK_SHAPE", "'" + p.name + "' has " + std::to_string(p.count) + " elements, got " +
                                   std::to_string(in.ElementLength()));
-    memcpy(store->flat(which) + p.offset, in.Data(), (size_t)p.count * 4);
+    store->write(which, p, in.Data());
     return info.Env().Undefined();
   });
 }
