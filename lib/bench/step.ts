@@ -1,12 +1,14 @@
 /** Times whole training steps: forward, backward, clip, AdamW, on random speech, labels and masks. */
 import * as os from 'node:os';
-import { wrappedAsync } from '../binding';
+import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import { HubertModel } from '../nn/model';
 import type { OpProfile } from '../nn/program';
 import { median, pseudoRandom, round, timed } from './median';
 
 export interface StepBenchOptions {
+  /** Default 'cpu'. */
+  device?: string;
   preset: PresetName;
   batch: number;
   /** Of each row. */
@@ -23,6 +25,8 @@ export interface StepBenchOptions {
 }
 
 export interface StepBenchResult {
+  /** Its name and what it is. */
+  device: string;
   preset: string;
   batch: number;
   seconds: number;
@@ -49,6 +53,7 @@ const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0,
 
 export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
   const {
+    device = 'cpu',
     preset,
     batch,
     seconds,
@@ -60,7 +65,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   await wrappedAsync((n) => n.setThreads(threads));
   const config = hubertConfig(preset, dropout ? {} : withoutDropout);
   const clusters = 100;
-  await using model = HubertModel.create({ config, clusters, seed: 1 });
+  await using model = HubertModel.create({ config, clusters, seed: 1, device });
   const samples = Math.round(seconds * 16000);
   const step = model.pretraining({ batch, samples });
   const frames = model.frames(samples);
@@ -91,6 +96,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   const stepSeconds = median(times);
   const gflop = (batch * trainingFlops(config, samples)) / 1e9;
   return {
+    device: `${model.device} (${wrapped((n) => n.deviceInfo(model.device)).variant})`,
     preset,
     batch,
     seconds,

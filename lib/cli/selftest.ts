@@ -6,7 +6,7 @@ export function register(program: Command): void {
   program
     .command('selftest')
     .description('compare every op, value and gradient, with its formula in double precision')
-    .option('--device <device>', 'cpu or cuda', 'cpu')
+    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
     .option('--only <name>', 'only ops whose name contains this')
     .option('--json', 'print one JSON line')
     .action((options: { device: string; only?: string; json?: boolean }) =>

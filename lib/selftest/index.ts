@@ -1,7 +1,8 @@
 /** Compares every op, value and gradient, with its formula in double precision. */
 import type { TypedArray } from '../binding/core';
 import { Philox } from '../data/philox';
-import { toHubertkitError } from '../binding';
+import { toHubertkitError, wrapped } from '../binding';
+import { resolveDevice } from '../binding/device';
 import { callOp } from '../nn/call';
 import { Graph, type Tensor } from '../nn/graph';
 import { ParameterStore } from '../nn/store';
@@ -41,9 +42,11 @@ const GRADIENT_BOUND = 1e-4;
 /** Entries of each gradient that are compared with finite differences. */
 const COORDINATES = 24;
 
-/** Runs all cases; never throws because of a failing one. */
+/** Runs all cases; never throws because of a failing one. @throws HK_NO_DEVICE */
 export async function selftest(options: SelftestOptions = {}): Promise<SelftestSummary> {
-  const { device = 'cpu', only = '', onResult, signal } = options;
+  const { only = '', onResult, signal } = options;
+  const { device } = resolveDevice(options.device ?? 'cpu');
+  wrapped((n) => n.deviceInfo(device));
   const results: SelftestResult[] = [];
   const report = (result: SelftestResult) => {
     results.push(result);
@@ -53,7 +56,7 @@ export async function selftest(options: SelftestOptions = {}): Promise<SelftestS
     signal?.throwIfAborted();
     for (const result of await runCase(one, device)) report(result);
   }
-  if ('adamw'.includes(only)) for (const result of await adamwCase()) report(result);
+  if ('adamw'.includes(only)) for (const result of await adamwCase(device)) report(result);
   const failed = results.filter(({ passed }) => !passed).length;
   return { passed: results.length - failed, failed, device, results };
 }
@@ -112,7 +115,7 @@ function differentiate(graph: Graph, x: Record<string, Tensor>, y: Tensor): void
 }
 
 /** One AdamW step with clipping; called alone, it is no function of a graph. */
-async function adamwCase(): Promise<SelftestResult[]> {
+async function adamwCase(device: string): Promise<SelftestResult[]> {
   const head = { op: 'adamw', size: '48' };
   const n = 48;
   const [values, gradients, m] = [1, 2, 3].map((stream) => normal(n, stream));
@@ -123,7 +126,10 @@ async function adamwCase(): Promise<SelftestResult[]> {
   const inputs = [values, gradients, m, v].map(array);
   const settings = [Int32Array.of(n), Uint8Array.of(1), Float32Array.from(Object.values(hyper))].map(array);
   try {
-    const got = await callOp('adamw', [...inputs, ...settings], {}, [{ shape: [2] }], { mutated: [0, 1, 2, 3] });
+    const got = await callOp('adamw', [...inputs, ...settings], {}, [{ shape: [2] }], {
+      device,
+      mutated: [0, 1, 2, 3],
+    });
     const errors = [
       valueError(got[0].data, [expected.norm, 0]),
       valueError(got[1].data, expected.values),

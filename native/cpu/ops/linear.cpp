@@ -4,7 +4,7 @@
 // activation that the last-level cache still holds. Without z, GELU works in place.
 //
 // linear_grad: dx = dz W, dW += dz^T x, dbias += column sums of dz. dz is the gradient before GELU (gelu_grad makes it).
-#include "cpu/checks.h"
+#include "cpu/op.h"
 #include "cpu/gelu.h"
 #include "cpu/gemm.h"
 #include "cpu/partials.h"

@@ -15,7 +15,7 @@
 // and for e the same formula. A clamped norm is a constant. dwp, dbp and de are added to.
 #include "cpu/gemm.h"
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
 
 namespace hk {
