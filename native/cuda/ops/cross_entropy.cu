@@ -1,0 +1,186 @@
+// cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/cpu/ops. One warp a row of logits; sums over rows
+// and elements are made by one block in a fixed order, in double.
+#include "cuda/softmax.cuh"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+const int64_t kGrain = 4096;
+
+__global__ void cross_entropy_kernel(const float* logits, const int32_t* labels, int64_t N, int64_t K, float* lse, double* loss, uint8_t* correct) {
+  const int64_t r = row_index();
+  if (r >= N) return;
+  const int64_t label = labels[r];
+  const bool counts = label >= 0 && label < K;
+  const RowLoss row = counts ? row_loss(logits + r * K, K, label) : RowLoss{0, false};
+  if (threadIdx.x % 32) return;
+  lse[r] = row.lse;
+  loss[r] = counts ? (double)row.lse - logits[r * K + label] : 0.0;
+  correct[r] = row.correct;
+}
+
+__global__ void sum_rows(const double* loss, const uint8_t* correct, const int32_t* labels, int64_t N, int64_t K, float* sums) {
+  __shared__ double shared[32];
+  double total = 0, count = 0, right = 0;
+  for (int64_t r = threadIdx.x; r < N; r += blockDim.x) {
+    total += loss[r];
+    right += correct[r];
+    count += labels[r] >= 0 && labels[r] < K;
+  }
+  total = block_sum(total, shared);
+  count = block_sum(count, shared);
+  right = block_sum(right, shared);
+  if (threadIdx.x) return;
+  sums[0] = (float)total;
+  sums[1] = (float)count;
+  sums[2] = (float)right;
+}
+
+__global__ void cross_entropy_grad_kernel(const float* logits, const int32_t* labels, const float* lse, const float* dsums, int64_t n, int64_t K,
+                                          float* dlogits) {
+  const int64_t i = element_index(), r = i / K;
+  if (i >= n) return;
+  const int64_t label = labels[r];
+  dlogits[i] = label < 0 || label >= K ? 0.0f : dsums[0] * (expf(logits[i] - lse[r]) - (i % K == label ? 1.0f : 0.0f));
+}
+
+__global__ void argmax_kernel(const float* x, int64_t rows, int64_t width, int32_t* y) {
+  const int64_t r = row_index();
+  if (r >= rows) return;
+  float best = -INFINITY;
+  int64_t index = 0;
+  for (int64_t i = threadIdx.x % 32; i < width; i += 32)
+    if (x[r * width + i] > best) {
+      best = x[r * width + i];
+      index = i;
+    }
+  for (int distance = 16; distance > 0; distance >>= 1) {
+    const float other = __shfl_xor_sync(0xFFFFFFFFu, best, distance);
+    const int64_t at = __shfl_xor_sync(0xFFFFFFFFu, index, distance);
+    if (other > best || (other == best && at < index)) {
+      best = other;
+      index = at;
+    }
+  }
+  if (threadIdx.x % 32 == 0) y[r] = best == -INFINITY ? 0 : (int32_t)index;
+}
+
+__global__ void square_chunks(const float* x, int64_t n, float* sums) {
+  __shared__ float shared[32];
+  const int64_t begin = (int64_t)blockIdx.x * kGrain, end = begin + kGrain < n ? begin + kGrain : n;
+  float total = 0;
+  for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) total += x[i] * x[i];
+  total = block_sum(total, shared);
+  if (threadIdx.x == 0) sums[blockIdx.x] = total;
+}
+
+__global__ void mean_of_chunks(const float* sums, int64_t chunks, int64_t n, float* y) {
+  __shared__ double shared[32];
+  double total = 0;
+  for (int64_t c = threadIdx.x; c < chunks; c += blockDim.x) total += sums[c];
+  total = block_sum(total, shared);
+  if (threadIdx.x == 0) y[0] = (float)(total / (double)n);
+}
+
+__global__ void mean_square_grad_kernel(const float* x, const float* dy, int64_t n, float* dx) {
+  const int64_t i = element_index();
+  if (i < n) dx[i] = (float)(2.0 * dy[0] / (double)n) * x[i];
+}
+
+// ---- cross_entropy ----
+
+int check(hk_call* call, const char* op, const hk_tensor& lse) {
+  const hk_tensor& logits = call->inputs[0];
+  if (logits.rank != 2 || elements(logits) < 1) return fail(call, "%s: logits must be [N, K] with N, K >= 1", op);
+  const int64_t N = logits.shape[0], K = logits.shape[1];
+  return expect(call, op, "logits", logits, HK_F32, {N, K}) || expect(call, op, "labels", call->inputs[1], HK_I32, {N}) ||
+         expect(call, op, "lse", lse, HK_F32, {N});
+}
+int prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "cross_entropy";
+  if (expect_counts(call, op, 2, 2) || check(call, op, call->outputs[1])) return 1;
+  Scratch scratch(nullptr);
+  scratch.take<double>(call->inputs[0].shape[0]);
+  scratch.take<uint8_t>(call->inputs[0].shape[0]);
+  *scratch_bytes = scratch.bytes();
+  return expect(call, op, "sums", call->outputs[0], HK_F32, {3});
+}
+int run(hk_call* call) {
+  const int64_t N = call->inputs[0].shape[0], K = call->inputs[0].shape[1];
+  const int32_t* labels = i32(call->inputs[1]);
+  Scratch scratch(call->scratch);
+  double* loss = scratch.take<double>(N);
+  uint8_t* correct = scratch.take<uint8_t>(N);
+  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), labels, N, K, f32(call->outputs[1]), loss,
+            correct);
+  HK_LAUNCH(sum_rows, dim3(1), dim3(kBlock), 0, stream_of(call), loss, correct, labels, N, K, f32(call->outputs[0]));
+  return launched(call);
+}
+int prepare_grad(hk_call* call, size_t*, void**) {
+  const char* op = "cross_entropy_grad";
+  if (expect_counts(call, op, 4, 1) || check(call, op, call->inputs[2])) return 1;
+  return expect(call, op, "dsums", call->inputs[3], HK_F32, {3}) || expect(call, op, "dlogits", call->outputs[0], HK_F32, call->inputs[0].shape, 2);
+}
+int run_grad(hk_call* call) {
+  const int64_t n = elements(call->inputs[0]);
+  HK_LAUNCH(cross_entropy_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(call->inputs[0]), i32(call->inputs[1]),
+            f32(call->inputs[2]), f32(call->inputs[3]), n, last(call->inputs[0]), f32(call->outputs[0]));
+  return launched(call);
+}
+
+// ---- argmax ----
+
+int argmax_prepare(hk_call* call, size_t*, void**) {
+  if (expect_counts(call, "argmax", 1, 1) || expect_dense(call, "argmax", "x", call->inputs[0], HK_F32, 1)) return 1;
+  if (last(call->inputs[0]) > INT32_MAX) return fail(call, "argmax: more than 2^31 values in a row");
+  return expect(call, "argmax", "y", call->outputs[0], HK_I32, call->inputs[0].shape, call->inputs[0].rank - 1);
+}
+int argmax_run(hk_call* call) {
+  const hk_tensor& x = call->inputs[0];
+  HK_LAUNCH(argmax_kernel, row_grid(rows(x)), dim3(kRowBlock), 0, stream_of(call), f32(x), rows(x), last(x), i32(call->outputs[0]));
+  return launched(call);
+}
+
+// ---- mean_square ----
+
+int mean_square_prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  if (expect_counts(call, "mean_square", 1, 1) || expect_dense(call, "mean_square", "x", call->inputs[0], HK_F32, 0)) return 1;
+  *scratch_bytes = (size_t)blocks_for(elements(call->inputs[0]), kGrain) * sizeof(float);
+  return expect(call, "mean_square", "y", call->outputs[0], HK_F32, {1});
+}
+int mean_square_run(hk_call* call) {
+  const int64_t n = elements(call->inputs[0]), chunks = blocks_for(n, kGrain);
+  float* sums = (float*)call->scratch;
+  HK_LAUNCH(square_chunks, dim3((unsigned)chunks), dim3(kBlock), 0, stream_of(call), f32(call->inputs[0]), n, sums);
+  HK_LAUNCH(mean_of_chunks, dim3(1), dim3(kBlock), 0, stream_of(call), sums, chunks, n, f32(call->outputs[0]));
+  return launched(call);
+}
+int mean_square_grad_prepare(hk_call* call, size_t*, void**) {
+  const char* op = "mean_square_grad";
+  if (expect_counts(call, op, 2, 1) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 0)) return 1;
+  return expect(call, op, "dy", call->inputs[1], HK_F32, {1}) || expect_like(call, op, "dx", call->outputs[0], call->inputs[0]);
+}
+int mean_square_grad_run(hk_call* call) {
+  const int64_t n = elements(call->inputs[0]);
+  HK_LAUNCH(mean_square_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(call->inputs[0]), f32(call->inputs[1]), n,
+            f32(call->outputs[0]));
+  return launched(call);
+}
+
+hk_cost read_cost(const hk_call* call) {
+  const double n = (double)elements(call->inputs[0]);
+  return {2 * n, 4 * n};
+}
+hk_cost grad_cost(const hk_call* call) {
+  const double n = (double)elements(call->inputs[0]);
+  return {4 * n, 8 * n};
+}
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(cross_entropy, {"cross_entropy", prepare, run, nullptr, read_cost}, {"cross_entropy_grad", prepare_grad, run_grad, nullptr, grad_cost},
+            {"argmax", argmax_prepare, argmax_run, nullptr, read_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
+            {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, grad_cost})

@@ -1,0 +1,108 @@
+// mask_frames (+ gradient) and channel_mask: contracts in native/cpu/ops/mask.cpp. One thread an element; the embedding's gradient is a
+// column sum over the masked frames, in a fixed order.
+#include "cuda/column_sums.cuh"
+#include "cuda/reduce.cuh"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+struct Frames {
+  const uint8_t* mask;
+  const int32_t* lengths;
+  int64_t frames;
+  __device__ bool valid(int64_t r) const { return r % frames < clamp_length(lengths[r / frames], frames); }
+};
+
+__global__ void mask_frames_kernel(Frames f, const float* x, const float* embedding, int64_t n, int64_t width, float* y) {
+  const int64_t i = element_index(), r = i / width;
+  if (i >= n) return;
+  y[i] = !f.valid(r) ? 0.0f : f.mask[r] ? embedding[i % width] : x[i];
+}
+
+__global__ void mask_frames_grad_kernel(Frames f, const float* dy, int64_t n, int64_t width, float* dx) {
+  const int64_t i = element_index(), r = i / width;
+  if (i < n) dx[i] = f.valid(r) && !f.mask[r] ? dy[i] : 0.0f;
+}
+
+struct MaskedValue {
+  Frames f;
+  const float* dy;
+  int64_t width;
+  __device__ float operator()(int64_t r, int64_t c) const { return f.valid(r) && f.mask[r] ? dy[r * width + c] : 0.0f; }
+};
+
+__global__ void channel_mask_kernel(const float* x, const uint8_t* mask, int64_t n, int64_t frames, int64_t width, float* y) {
+  const int64_t i = element_index();
+  if (i < n) y[i] = mask[i / (frames * width) * width + i % width] ? 0.0f : x[i];
+}
+
+int expect_frames(hk_call* call, const char* op, const char* what, const hk_tensor& x) {
+  char text[96];
+  if (expect_dense(call, op, what, x, HK_F32, 3)) return 1;
+  return x.rank == 3 ? 0 : fail(call, "%s: %s must be f32[batch, frames, width], got %s", op, what, describe(x, text));
+}
+int expect_mask(hk_call* call, const char* op, const hk_tensor& mask, const hk_tensor& lengths, const hk_tensor& x) {
+  return expect(call, op, "mask", mask, HK_U8, {x.shape[0], x.shape[1]}) || expect(call, op, "lengths", lengths, HK_I32, {x.shape[0]});
+}
+
+int mask_frames_prepare(hk_call* call, size_t*, void**) {
+  const char* op = "mask_frames";
+  if (expect_counts(call, op, 4, 1)) return 1;
+  const hk_tensor& x = call->inputs[0];
+  if (expect_frames(call, op, "x", x) || expect_mask(call, op, call->inputs[1], call->inputs[2], x)) return 1;
+  return expect(call, op, "embedding", call->inputs[3], HK_F32, {x.shape[2]}) || expect_like(call, op, "y", call->outputs[0], x);
+}
+int mask_frames_run(hk_call* call) {
+  const hk_tensor& x = call->inputs[0];
+  const int64_t n = elements(x);
+  HK_LAUNCH(mask_frames_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), Frames{u8(call->inputs[1]), i32(call->inputs[2]), x.shape[1]},
+            f32(x), f32(call->inputs[3]), n, x.shape[2], f32(call->outputs[0]));
+  return launched(call);
+}
+
+int mask_frames_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "mask_frames_grad";
+  if (expect_counts(call, op, 3, 2)) return 1;
+  const hk_tensor &dy = call->inputs[2], &dx = call->outputs[0], &dembedding = call->outputs[1];
+  if (expect_frames(call, op, "dy", dy) || expect_mask(call, op, call->inputs[0], call->inputs[1], dy)) return 1;
+  if (present(dx) && expect_like(call, op, "dx", dx, dy)) return 1;
+  *scratch_bytes = (size_t)column_sum_floats(rows(dy), last(dy)) * sizeof(float);
+  return present(dembedding) ? expect(call, op, "dembedding", dembedding, HK_F32, {dy.shape[2]}) : 0;
+}
+int mask_frames_grad_run(hk_call* call) {
+  const hk_tensor &dy = call->inputs[2], &dx = call->outputs[0], &dembedding = call->outputs[1];
+  const int64_t n = elements(dy), width = last(dy);
+  const Frames frames = {u8(call->inputs[0]), i32(call->inputs[1]), dy.shape[1]};
+  if (present(dx))
+    HK_LAUNCH(mask_frames_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), frames, f32(dy), n, width, f32(dx));
+  if (present(dembedding))
+    add_column_sums(stream_of(call), MaskedValue{frames, f32(dy), width}, rows(dy), width, (float*)call->scratch, f32(dembedding));
+  return launched(call);
+}
+
+int channel_mask_prepare(hk_call* call, size_t*, void**) {
+  const char* op = "channel_mask";
+  if (expect_counts(call, op, 2, 1)) return 1;
+  const hk_tensor& x = call->inputs[0];
+  if (expect_frames(call, op, "x", x) || expect(call, op, "mask", call->inputs[1], HK_U8, {x.shape[0], x.shape[2]})) return 1;
+  return expect_like(call, op, "y", call->outputs[0], x);
+}
+int channel_mask_run(hk_call* call) {
+  const hk_tensor& x = call->inputs[0];
+  const int64_t n = elements(x);
+  HK_LAUNCH(channel_mask_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(x), u8(call->inputs[1]), n, x.shape[1], x.shape[2],
+            f32(call->outputs[0]));
+  return launched(call);
+}
+
+hk_cost move_cost(const hk_call* call) { return {0, 8 * (double)elements(call->outputs[0])}; }
+hk_cost grad_cost(const hk_call* call) { return {0, 8 * (double)elements(call->inputs[2])}; }
+
+}  // namespace
+}  // namespace HK_ISA
+}  // namespace hk
+
+HK_OP_TABLE(mask, {"mask_frames", mask_frames_prepare, mask_frames_run, nullptr, move_cost},
+            {"mask_frames_grad", mask_frames_grad_prepare, mask_frames_grad_run, nullptr, grad_cost},
+            {"channel_mask", channel_mask_prepare, channel_mask_run, nullptr, move_cost})

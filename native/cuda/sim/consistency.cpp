@@ -1,0 +1,254 @@
+// Runs the ops of native/cuda/ops on the host shim and compares what they make with the ops of native/cpu/ops: through the C ABI, with
+// random inputs and odd sizes, in a shuffled order of threads. Outputs begin with the same random numbers on both sides, so that an
+// op that should add to a gradient and one that should overwrite are told apart, and inputs are compared afterwards.
+//   cuda_sim_test [seed]      prints a line for each case; exit code 1 when one fails
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <string>
+#include <vector>
+
+#include "cuda/launch.h"
+#include "hubertkit/backend.h"
+
+namespace hk {
+namespace portable { const hk_op* find_op(const char* kind); }
+namespace cuda_sim { const hk_op* find_op(const char* kind); }
+}  // namespace hk
+
+namespace {
+
+typedef std::vector<int64_t> Shape;
+typedef std::vector<std::pair<const char*, double>> Attributes;
+
+uint64_t state = 1;
+uint64_t next() {
+  state = state * 6364136223846793005ull + 1442695040888963407ull;
+  return state >> 33;
+}
+float uniform() { return (float)((double)next() / 4294967296.0 * 4 - 1); }
+
+const size_t kSize[] = {4, 2, 4, 1};
+
+// Memory of exactly the size of the tensor: AddressSanitizer sees the first byte behind it.
+struct Tensor {
+  hk_tensor view = {};
+  std::vector<unsigned char> bytes;
+  Tensor() { view.rank = -1; }
+  Tensor(int dtype, const Shape& shape) {
+    view.dtype = dtype;
+    view.rank = (int)shape.size();
+    size_t n = kSize[dtype];
+    for (size_t i = 0; i < shape.size(); i++) n *= (size_t)(view.shape[i] = shape[i]);
+    bytes.resize(n);
+    bind();
+  }
+  Tensor(const Tensor& other) : view(other.view), bytes(other.bytes) { bind(); }
+  Tensor& operator=(const Tensor& other) {
+    view = other.view;
+    bytes = other.bytes;
+    bind();
+    return *this;
+  }
+  void bind() { view.data = view.rank < 0 ? nullptr : bytes.data(); }
+  size_t count() const { return bytes.size() / kSize[view.dtype]; }
+  template <class T> T* as() { return (T*)bytes.data(); }
+};
+
+Tensor floats(const Shape& shape, float scale = 1, float offset = 0) {
+  Tensor t(HK_F32, shape);
+  for (size_t i = 0; i < t.count(); i++) t.as<float>()[i] = offset + scale * (uniform() + uniform());
+  return t;
+}
+Tensor numbers(const std::vector<float>& values) {
+  Tensor t(HK_F32, {(int64_t)values.size()});
+  memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  return t;
+}
+Tensor integers(const Shape& shape, int low, int high) {  // low <= value < high
+  Tensor t(HK_I32, shape);
+  for (size_t i = 0; i < t.count(); i++) t.as<int32_t>()[i] = low + (int)(next() % (uint64_t)(high - low));
+  return t;
+}
+Tensor list(const std::vector<int32_t>& values, const Shape& shape) {
+  Tensor t(HK_I32, shape);
+  memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  return t;
+}
+Tensor flags(const Shape& shape) {
+  Tensor t(HK_U8, shape);
+  for (size_t i = 0; i < t.count(); i++) t.as<uint8_t>()[i] = (uint8_t)(next() % 2);
+  return t;
+}
+Tensor ints_out(const Shape& shape) { return integers(shape, 0, 9); }
+
+struct Run {
+  std::vector<Tensor> inputs, outputs;
+  std::string error;
+};
+
+Run run(const hk_op* op, std::vector<Tensor> inputs, std::vector<Tensor> outputs, const Attributes& attributes) {
+  Run result = {std::move(inputs), std::move(outputs), ""};
+  if (!op) return result.error = "no such op", result;
+  std::vector<hk_tensor> in, out;
+  std::vector<hk_attribute> named;
+  for (Tensor& t : result.inputs) in.push_back(t.view);
+  for (Tensor& t : result.outputs) out.push_back(t.view);
+  for (const auto& a : attributes) named.push_back({a.first, a.second});
+  const uint64_t random[] = {5, 9};
+  const uint8_t gates[] = {1, 0};
+  hk_call call = {};
+  call.n_inputs = (int)in.size();
+  call.n_outputs = (int)out.size();
+  call.n_attributes = (int)named.size();
+  call.n_gates = 2;
+  call.inputs = in.data();
+  call.outputs = out.data();
+  call.attributes = named.data();
+  call.gates = gates;
+  call.random = random;
+  size_t scratch_bytes = 0;
+  if (op->prepare(&call, &scratch_bytes, &call.state)) return result.error = std::string("prepare: ") + call.error, result;
+  if (posix_memalign(&call.scratch, 64, scratch_bytes ? scratch_bytes : 1)) return result.error = "no memory", result;
+  memset(call.scratch, 0xFF, scratch_bytes);  // what nobody wrote is NaN
+  if (op->run(&call)) result.error = std::string("run: ") + call.error;
+  free(call.scratch);
+  if (op->release && call.state) op->release(call.state);
+  return result;
+}
+
+double difference(Tensor& got, Tensor& expected) {
+  if (got.view.dtype != HK_F32) return got.bytes == expected.bytes ? 0 : INFINITY;
+  double largest = 1e-30, worst = 0;
+  for (size_t i = 0; i < expected.count(); i++)
+    if (isfinite(expected.as<float>()[i])) largest = fmax(largest, fabs(expected.as<float>()[i]));
+  for (size_t i = 0; i < expected.count(); i++) {
+    const float a = got.as<float>()[i], b = expected.as<float>()[i];
+    if (isfinite(a) && isfinite(b)) worst = fmax(worst, fabs((double)a - b));
+    else if (!(a == b || (a != a && b != b))) return INFINITY;
+  }
+  return worst / largest;
+}
+
+int failures = 0;
+
+// Both back-ends on the same inputs; returns the CPU's outputs, for the gradient's inputs.
+std::vector<Tensor> same(const char* kind, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs, const Attributes& attributes = {},
+                         double bound = 1e-5) {
+  Run expected = run(hk::portable::find_op(kind), inputs, outputs, attributes), got = run(hk::cuda_sim::find_op(kind), inputs, outputs, attributes);
+  double worst = 0;
+  for (size_t i = 0; i < outputs.size(); i++)
+    if (outputs[i].view.rank >= 0) worst = fmax(worst, difference(got.outputs[i], expected.outputs[i]));
+  for (size_t i = 0; i < inputs.size(); i++)
+    if (inputs[i].view.rank >= 0) worst = fmax(worst, difference(got.inputs[i], expected.inputs[i]));
+  const std::string error = expected.error.empty() ? got.error : "CPU " + expected.error;
+  const bool good = error.empty() && worst <= bound;
+  failures += !good;
+  printf("%s %s", good ? "ok  " : "FAIL", kind);
+  for (int i = 0; i < inputs[0].view.rank; i++) printf("%s%lld", i ? " x " : " ", (long long)inputs[0].view.shape[i]);
+  printf("  %.2g %s\n", worst, error.c_str());
+  return expected.outputs;
+}
+
+void rows(int64_t n, int64_t d) {
+  const Tensor x = floats({n, d}), y = floats({n, d}), gamma = floats({d}), beta = floats({d});
+  const Attributes dropout = {{"dropout", 0.3}, {"stream", 4}};
+  same("add", {x, y}, {floats({n, d})});
+  same("scale", {x}, {floats({n, d})}, {{"factor", -0.7}});
+  same("select", {x, y}, {floats({n, d})}, {{"gate", 0}});
+  same("select", {x, y}, {floats({n, d})}, {{"gate", 1}});
+  same("gelu", {x}, {floats({n, d})});
+  same("gelu_grad", {x, y}, {floats({n, d})});
+  same("dropout", {x}, {floats({n, d})}, dropout);
+  same("dropout", {x}, {floats({n, d})}, {{"dropout", 0}});
+  auto made = same("layer_norm", {x, gamma, beta}, {floats({n, d}), floats({n, 2})});
+  same("layer_norm_grad", {x, gamma, made[1], y}, {floats({n, d}), floats({d}), floats({d})});
+  made = same("add_layer_norm", {x, y, gamma, beta}, {floats({n, d}), floats({n, d}), floats({n, 2})}, dropout);
+  same("add_layer_norm_grad", {made[1], gamma, made[2], y, x}, {floats({n, d}), floats({n, d}), floats({d}), floats({d})}, dropout);
+  made = same("add_layer_norm", {x, y, gamma, beta}, {floats({n, d}), floats({n, d}), floats({n, 2})});
+  same("add_layer_norm_grad", {made[1], gamma, made[2], y, Tensor()}, {floats({n, d}), Tensor(), floats({d}), Tensor()});
+  same("mean_square", {x}, {floats({1})});
+  same("mean_square_grad", {x, numbers({0.7f})}, {floats({n, d})});
+  const Tensor labels = integers({n}, -1, (int)d);
+  made = same("cross_entropy", {x, labels}, {floats({3}), floats({n})});
+  same("cross_entropy_grad", {x, labels, made[1], numbers({0.8f, 0, 0})}, {floats({n, d})});
+  same("argmax", {x}, {ints_out({n})});
+  const Tensor w = floats({d + 2, d}), z = floats({n, d + 2});
+  same("linear", {x, w, floats({d + 2})}, {floats({n, d + 2}), floats({n, d + 2})}, {{"gelu", 1}});
+  same("linear_grad", {x, w, z}, {floats({n, d}), floats({d + 2, d}), floats({d + 2})});
+}
+
+void frames(int64_t b, int64_t t, int64_t d) {
+  const Tensor x = floats({b, t, d}), mask = flags({b, t}), lengths = integers({b}, (int)t / 2, (int)t + 2);
+  same("mask_frames", {x, mask, lengths, floats({d})}, {floats({b, t, d})});
+  same("mask_frames_grad", {mask, lengths, x}, {floats({b, t, d}), floats({d})});
+  same("mask_frames_grad", {mask, lengths, x}, {Tensor(), floats({d})});
+  same("channel_mask", {x, flags({b, d})}, {floats({b, t, d})});
+}
+
+void adamw(int n, const std::vector<int32_t>& ends, float gradient_scale, float clip) {
+  Tensor v = floats({n}), trainable = flags({(int64_t)ends.size()});
+  for (int i = 0; i < n; i++) v.as<float>()[i] = fabsf(v.as<float>()[i]);
+  trainable.as<uint8_t>()[0] = 1;
+  same("adamw", {floats({n}), floats({n}, gradient_scale), floats({n}), v, list(ends, {(int64_t)ends.size()}), trainable,
+                 numbers({0.01f, 0.9f, 0.98f, 1e-6f, 0.01f, clip, 3})}, {floats({2})});
+}
+
+// ---- the shim itself ----
+
+__global__ void reverse(const int* x, int* y, int n, bool with_barrier) {
+  __shared__ int copy[64];
+  copy[threadIdx.x] = x[threadIdx.x];
+  if (with_barrier) __syncthreads();
+  y[threadIdx.x] = copy[n - 1 - (int)threadIdx.x];
+}
+__global__ void half_waits() {
+  if (threadIdx.x < 16) __syncthreads();
+}
+__global__ void half_shuffles(int* y) {
+  if (threadIdx.x < 16) y[threadIdx.x] = __shfl_xor_sync(0xFFFFFFFFu, 1, 1);
+}
+
+void notices(const char* what, bool good) {
+  failures += !good;
+  printf("%s the shim notices %s\n", good ? "ok  " : "FAIL", what);
+}
+bool failed_launch(const char* part) {
+  const cudaError_t error = cudaGetLastError();
+  return error != cudaSuccess && strstr(cudaGetErrorString(error), part);
+}
+
+void shim() {
+  int x[64], y[64], wrong = 0;
+  for (int i = 0; i < 64; i++) x[i] = i;
+  HK_LAUNCH(reverse, dim3(1), dim3(64), 0, nullptr, x, y, 64, true);
+  for (int i = 0; i < 64; i++) wrong += y[i] != 63 - i;
+  notices("no fault in a kernel that has its barrier", wrong == 0);
+  HK_LAUNCH(reverse, dim3(1), dim3(64), 0, nullptr, x, y, 64, false);
+  for (int i = 0; i < 64; i++) wrong += y[i] != 63 - i;
+  notices("that a barrier is missing", wrong > 0);
+  HK_LAUNCH(half_waits, dim3(1), dim3(32), 0, nullptr);
+  notices("a barrier that half of the threads reach", failed_launch("16 threads at __syncthreads"));
+  HK_LAUNCH(half_shuffles, dim3(1), dim3(32), 0, nullptr, y);
+  notices("a shuffle with lanes that are gone", failed_launch("16 at a warp function"));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t seed = argc > 1 ? strtoull(argv[1], nullptr, 10) : 1;
+  state = seed * 977 + 13;
+  hk::sim::set_seed(seed);
+  shim();
+  rows(3, 5);
+  rows(7, 131);
+  rows(261, 9);
+  frames(2, 5, 6);
+  frames(3, 67, 33);
+  adamw(48, {48}, 1, 1);
+  adamw(9001, {16, 16, 700, 5000, 9001}, 1, 0);
+  adamw(5000, {4097, 5000}, INFINITY, 1);
+  printf("%d failed\n", failures);
+  return failures > 0;
+}
