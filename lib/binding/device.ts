@@ -8,13 +8,20 @@ export interface ResolvedDevice {
   note?: string;
 }
 
-/** 'auto' is the first GPU where it can be used, else the CPU, with the reason. Any other name stands for itself: nothing falls back silently. */
+/**
+ * 'auto' is the CPU while the CUDA back-end lacks ops of the training step; the note says so where a GPU could be used. Any other
+ * name stands for itself: nothing falls back silently.
+ */
 export function resolveDevice(device: string): ResolvedDevice {
   if (device !== 'auto') return { device };
+  return { device: 'cpu', note: `Computing on the CPU: ${whyNotCuda()}` };
+}
+
+function whyNotCuda(): string {
   try {
     native().deviceInfo('cuda');
-    return { device: 'cuda' };
+    return 'the CUDA back-end is not complete yet and computes only where it is asked for by name.';
   } catch (error) {
-    return { device: 'cpu', note: `Computing on the CPU: ${toHubertkitError(error).message}` };
+    return toHubertkitError(error).message;
   }
 }

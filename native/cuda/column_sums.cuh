@@ -36,7 +36,7 @@ static __global__ void add_chunks(const float* partial, int64_t chunks, int64_t 
 
 // `partial` has column_sum_floats(rows, width) floats.
 template <class Value>
-static inline void add_column_sums(cudaStream_t stream, Value value, int64_t rows, int64_t width, float* partial, float* out) {
+static inline void add_column_sums_of(cudaStream_t stream, Value value, int64_t rows, int64_t width, float* partial, float* out) {
   const int64_t chunks = blocks_for(rows, kRowsOfChunk);
   HK_LAUNCH(sum_chunk<Value>, dim3((unsigned)blocks_for(width, 32), (unsigned)chunks), dim3(32, 8), 0, stream, value, rows, width, partial);
   HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, chunks, width, out);
@@ -48,7 +48,7 @@ struct MatrixValue {
   __device__ float operator()(int64_t r, int64_t c) const { return x[r * width + c]; }
 };
 static inline void add_column_sums(cudaStream_t stream, const float* x, int64_t rows, int64_t width, float* partial, float* out) {
-  add_column_sums(stream, MatrixValue{x, width}, rows, width, partial, out);
+  add_column_sums_of(stream, MatrixValue{x, width}, rows, width, partial, out);
 }
 
 }  // namespace HK_ISA

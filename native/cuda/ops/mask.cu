@@ -77,7 +77,7 @@ int mask_frames_grad_run(hk_call* call) {
   if (present(dx))
     HK_LAUNCH(mask_frames_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), frames, f32(dy), n, width, f32(dx));
   if (present(dembedding))
-    add_column_sums(stream_of(call), MaskedValue{frames, f32(dy), width}, rows(dy), width, (float*)call->scratch, f32(dembedding));
+    add_column_sums_of(stream_of(call), MaskedValue{frames, f32(dy), width}, rows(dy), width, (float*)call->scratch, f32(dembedding));
   return launched(call);
 }
 

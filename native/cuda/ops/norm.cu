@@ -100,7 +100,7 @@ int run_norm_grad(hk_call* call, const float* direct, float* dropped, const hk_t
   HK_LAUNCH(norm_grad_kernel, row_grid(n), dim3(kRowBlock), 0, stream_of(call), x, f32(call->inputs[1]), stats, dy, direct, Dropout(call), n, width,
             f32(call->outputs[0]), dropped);
   float* partial = (float*)call->scratch;
-  if (present(dgamma)) add_column_sums(stream_of(call), GammaValue{x, stats, dy, width}, n, width, partial, f32(dgamma));
+  if (present(dgamma)) add_column_sums_of(stream_of(call), GammaValue{x, stats, dy, width}, n, width, partial, f32(dgamma));
   if (present(dbeta)) add_column_sums(stream_of(call), dy, n, width, partial, f32(dbeta));
   return launched(call);
 }
