@@ -74,5 +74,5 @@ export interface CoreNative {
   ): Promise<{ fetches: TypedArray[]; seconds: number; opSeconds?: Float64Array }>;
   disposeProgram(program: number): void;
   setThreads(threads: number): Promise<void>;
-  backendInfo(): { name: string; variant: string; dnnl: string; threads: number };
+  backendInfo(): { name: string; variant: string; dnnl: string; threads: number; bf16: boolean };
 }

@@ -10,7 +10,7 @@ static inline int expect_dense(hk_call* call, const char* op, const char* what, 
   char text[96];
   if (t.dtype != dtype || t.rank < min_rank || t.rank > HK_MAX_RANK)
     return fail(call, "%s: %s must be %s of rank %d or more, got %s", op, what,
-                dtype == HK_F32 ? "f32" : dtype == HK_I32 ? "i32" : "u8", min_rank, describe(t, text));
+                dtype_name(dtype), min_rank, describe(t, text));
   double n = 1;
   bool positive = true;
   for (int i = 0; i < t.rank; i++) {
@@ -19,6 +19,11 @@ static inline int expect_dense(hk_call* call, const char* op, const char* what, 
   }
   if (positive && n <= 1099511627776.0) return 0;
   return fail(call, "%s: %s must have no empty dimension and at most 2^40 elements, got %s", op, what, describe(t, text));
+}
+
+// 0 when `t` is an activation: f32 or bf16, as expect_dense.
+static inline int expect_activation(hk_call* call, const char* op, const char* what, const hk_tensor& t, int min_rank) {
+  return expect_dense(call, op, what, t, t.dtype == HK_BF16 ? HK_BF16 : HK_F32, min_rank);
 }
 
 static inline int expect_like(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& like) {

@@ -39,12 +39,21 @@ static inline int64_t rows(const hk_tensor& t) { return last(t) ? elements(t) / 
 static inline float*   f32(const hk_tensor& t) { return (float*)t.data; }
 static inline int32_t* i32(const hk_tensor& t) { return (int32_t*)t.data; }
 static inline uint8_t* u8(const hk_tensor& t) { return (uint8_t*)t.data; }
+template <class T>
+static inline T* data(const hk_tensor& t) { return (T*)t.data; }  // NULL when absent
+static inline bool is_bf16(const hk_tensor& t) { return t.dtype == HK_BF16; }
+static inline size_t element_bytes(const hk_tensor& t) { return t.dtype == HK_BF16 ? 2 : t.dtype == HK_U8 ? 1 : 4; }
+static inline bool is_activation(const hk_tensor& t) { return t.dtype == HK_F32 || t.dtype == HK_BF16; }
+
+static inline const char* dtype_name(int dtype) {
+  static const char* names[] = {"f32", "bf16", "i32", "u8"};
+  return names[dtype & 3];
+}
 
 // "f32[2, 37, 48]" into a buffer of at least 96 bytes; returns the buffer.
 static inline const char* describe(const hk_tensor& t, char* out) {
-  static const char* names[] = {"f32", "bf16", "i32", "u8"};
   if (!present(t)) return strcpy(out, "absent");
-  int n = snprintf(out, 96, "%s[", names[t.dtype & 3]);
+  int n = snprintf(out, 96, "%s[", dtype_name(t.dtype));
   for (int i = 0; i < t.rank && n < 72; i++) n += snprintf(out + n, 96 - n, i ? ", %lld" : "%lld", (long long)t.shape[i]);
   snprintf(out + n, 96 - n, "]");
   return out;
@@ -87,6 +96,9 @@ static inline void parallel_chunks(int64_t n, int64_t grain, const Body& body) {
 
 }  // namespace HK_ISA
 }  // namespace hk
+
+// RUN<element type of `tensor`>(call), for ops whose activations are f32 or bf16.
+#define HK_BY_TYPE(tensor, RUN, call) (is_bf16(tensor) ? RUN<bf16>(call) : RUN<float>(call))
 
 #define HK_OP_TABLE(name, ...)                                              \
   namespace hk { namespace HK_ISA {                                         \
