@@ -136,16 +136,20 @@ function gpuDriver(): Check {
       };
 }
 
+/** Everything from the driver to the device code: the sentence says which half is missing. */
 function cudaBackend(): Check {
-  const file = path.join(packageRoot, 'build', 'cmake', 'Release', 'libhubertkit_cuda.so');
-  return fs.existsSync(file)
-    ? { name: 'CUDA back-end', status: 'ok', found: file }
-    : {
-        name: 'CUDA back-end',
-        status: 'absent',
-        found: 'not built',
-        advice: 'Not needed: everything runs on the CPU.',
-      };
+  const name = 'CUDA back-end';
+  try {
+    const { variant, free, total } = native().deviceInfo('cuda');
+    return {
+      name,
+      status: 'ok',
+      found: `${variant}, ${(free / GIB).toFixed(1)} of ${(total / GIB).toFixed(1)} GiB free`,
+    };
+  } catch (error) {
+    const [found] = (error as Error).message.split('\n');
+    return { name, status: 'absent', found, advice: 'Not needed: everything runs on the CPU.' };
+  }
 }
 
 function install(packageName: string): string {

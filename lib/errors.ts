@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'HK_BUSY' // a program is already running
   | 'HK_MEMORY'
   | 'HK_NO_DEVICE'
+  | 'HK_DEVICE' // the GPU failed
   | 'HK_LOAD' // the native addon is missing or does not load
   | 'HK_NOT_BUILT' // the addon was built without this part (flite)
   | 'HK_CONFIG' // a configuration that does not make sense

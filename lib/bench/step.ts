@@ -1,6 +1,6 @@
 /** Times whole training steps: forward, backward, clip, AdamW, on random speech, labels and masks. */
 import * as os from 'node:os';
-import { wrappedAsync } from '../binding';
+import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import type { Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
@@ -8,6 +8,8 @@ import type { OpProfile } from '../nn/program';
 import { median, pseudoRandom, round, timed } from './median';
 
 export interface StepBenchOptions {
+  /** Default 'cpu'. */
+  device?: string;
   preset: PresetName;
   batch: number;
   /** Of each row. */
@@ -25,6 +27,8 @@ export interface StepBenchOptions {
 }
 
 export interface StepBenchResult {
+  /** Its name and what it is. */
+  device: string;
   preset: string;
   batch: number;
   seconds: number;
@@ -51,6 +55,7 @@ const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0,
 
 export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
   const {
+    device = 'cpu',
     preset,
     batch,
     seconds,
@@ -62,7 +67,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   await wrappedAsync((n) => n.setThreads(threads));
   const config = hubertConfig(preset, dropout ? {} : withoutDropout);
   const clusters = 100;
-  await using model = HubertModel.create({ config, clusters, seed: 1 });
+  await using model = HubertModel.create({ config, clusters, seed: 1, device });
   const samples = Math.round(seconds * 16000);
   const step = model.pretraining({ batch, samples, precision });
   const frames = model.frames(samples);
@@ -93,6 +98,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   const stepSeconds = median(times);
   const gflop = (batch * trainingFlops(config, samples)) / 1e9;
   return {
+    device: `${model.device} (${wrapped((n) => n.deviceInfo(model.device)).variant})`,
     preset,
     batch,
     seconds,

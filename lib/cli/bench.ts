@@ -3,6 +3,7 @@ import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 
 interface StepOptions {
+  device: string;
   preset: string;
   batch: string;
   seconds: string;
@@ -27,6 +28,7 @@ export function register(program: Command): void {
   bench
     .command('step')
     .description('a whole training step: forward, backward, clip, AdamW')
+    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
     .option('--preset <name>', 'nano, tiny, small, base, large, xlarge', 'tiny')
     .option('--batch <n>', 'rows', '8')
     .option('--seconds <s>', 'audio of each row', '4')
@@ -39,7 +41,7 @@ export function register(program: Command): void {
     .action((options: StepOptions) => run(() => step(options)));
   bench
     .command('kmeans')
-    .description('assignment of frames to centroids')
+    .description('assignment of frames to centroids, a Lloyd iteration, 100 mini-batch steps with k-means++')
     .option('--clusters <n>', 'centroids', '500')
     .option('--dim <n>', 'columns', '768')
     .option('--frames <n>', 'rows', '200000')
@@ -70,6 +72,7 @@ async function step(options: StepOptions): Promise<void> {
   if (options.precision !== 'f32' && options.precision !== 'bf16')
     throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${options.precision}".`);
   const result = await benchStep({
+    device: options.device,
     preset: options.preset as keyof typeof presets,
     batch: integer('--batch', options.batch, 1),
     seconds: positive('--seconds', options.seconds),

@@ -7,7 +7,7 @@ import { clock, Progress } from './progress';
 interface Options {
   budget: string;
   out?: string;
-  corpus: string;
+  corpus?: string;
   seed: string;
   json?: boolean;
 }
@@ -18,7 +18,7 @@ export function register(program: Command): void {
     .description('run the whole study at small scale, from a corpus to a report')
     .option('--budget <time>', 'how long it should take on two ordinary cores', '10m')
     .option('-o, --out <folder>', 'the run folder (default: runs/demo; runs/demo-60m for another budget)')
-    .option('--corpus <folder>', 'the embedded corpus, made when it is not there', 'corpora/demo')
+    .option('--corpus <folder>', 'the embedded corpus, made when it is not there (default: corpora/demo-120)')
     .option('--seed <n>', 'of weights, order, masks and dropout', '1')
     .option('--json', 'end with one JSON line')
     .action((options: Options) => run(({ signal }) => start(options, signal)));
@@ -82,7 +82,7 @@ function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, re
       [`  iteration 2, best layer (${bestLayers.iteration2})`, three(pnmi.iteration2)],
     ]),
   );
-  print('\nTranscription on unseen speakers after fine-tuning (greedy, no language model, mean over seeds)');
+  print('\nTranscription on unseen speakers after fine-tuning (greedy, no language model)');
   const name = (key: string) => (key === 'random' ? '  random initialisation' : `  top ${key.slice(1)} layers reset`);
   print(columns(Object.keys(wer).map((key) => [name(key), ...errorRates({ wer: wer[key], cer: cer[key] })])));
   print(`\n${(audioSeconds / 3600).toFixed(1)} hours of audio processed, this call took ${clock(wallSeconds)}.`);

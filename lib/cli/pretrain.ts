@@ -61,6 +61,7 @@ export function showPretraining(progress: Progress, event: Event): void {
       say(
         `${folder}: ${set}${skipped ? `, ${skipped} files skipped (skipped.jsonl)` : ''}${resumedFrom ? `; goes on from ${resumedFrom.name}` : ''}`,
       );
+      if (event.deviceNote) say(event.deviceNote);
       break;
     }
     case 'labels': {

@@ -7,7 +7,7 @@ export function register(program: Command): void {
   program
     .command('selftest')
     .description('compare every op, value and gradient, with its formula in double precision')
-    .option('--device <device>', 'cpu or cuda', 'cpu')
+    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
     .option('--precision <p>', 'f32 or bf16', 'f32')
     .option('--only <name>', 'only ops whose name contains this')
     .option('--json', 'print one JSON line')

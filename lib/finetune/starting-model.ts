@@ -14,7 +14,7 @@ export const headPrefix = 'lm_head.';
  * @throws what HubertModel.load throws
  */
 export async function startingModel(folder: string, vocabulary: number, o: FinetuneConfig): Promise<HubertModel> {
-  const device = o.device === 'auto' ? 'cpu' : o.device;
+  const { device } = o;
   await using pretrained = await HubertModel.load(folder, { device });
   const { config } = pretrained;
   const model = HubertModel.create({

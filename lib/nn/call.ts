@@ -18,6 +18,8 @@ export interface CallOutput {
 const codes = { f32: 0, i32: 2, u8: 3 } as const;
 
 export interface CallOptions extends RunOptions {
+  /** Default 'cpu'. */
+  device?: string;
   /** Gates of the program, by name; `select` refers to them by their place. */
   gates?: Record<string, boolean>;
   /** Inputs that the op changes (adamw): returned after the outputs, in this order. */
@@ -32,7 +34,7 @@ export async function compileOp(
   outputs: (CallOutput | null)[],
   options: CallOptions = {},
 ): Promise<Program> {
-  const store = new ParameterStore([{ name: 'unused', shape: [1], slices: [] }]);
+  const store = new ParameterStore([{ name: 'unused', shape: [1], slices: [] }], options.device);
   const values: NativeValue[] = [];
   const feeds: { name: string; value: NativeValue }[] = [];
   const fetches = new Map<string, number>();

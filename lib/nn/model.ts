@@ -17,6 +17,7 @@ export interface ModelOptions {
   vocabulary?: number;
   /** Seed of the initialisation (default 0). */
   seed?: number;
+  /** 'cpu' (default), 'cuda', 'cuda:N', or 'auto': the GPU where there is one that can be used. */
   device?: string;
 }
 
@@ -31,7 +32,7 @@ export class HubertModel implements AsyncDisposable {
   private constructor(
     readonly config: HubertConfig,
     private heads: { clusters: number; vocabulary: number },
-    readonly device: string,
+    device: string,
   ) {
     this.parameters = new ParameterStore(parameterSpecs(config, heads), device);
   }
@@ -51,6 +52,11 @@ export class HubertModel implements AsyncDisposable {
 
   get store(): ParameterStore {
     return this.parameters;
+  }
+
+  /** 'cpu', 'cuda' or 'cuda:N'. */
+  get device(): string {
+    return this.store.device;
   }
 
   get clusters(): number {

@@ -1,6 +1,7 @@
 /** Parameters by name, in native memory. */
 import { wrapped } from '../binding';
 import type { StoreBuffer } from '../binding/core';
+import { resolveDevice } from '../binding/device';
 import { HubertkitError } from '../errors';
 import type { Initialiser, ParameterSpec } from './graph';
 
@@ -27,12 +28,17 @@ export class ParameterStore {
   private readonly order: string[];
   private readonly disposed = { done: false };
 
+  /** Where the parameters live: 'cpu', 'cuda' or 'cuda:N'. */
+  readonly device: string;
+
+  /** `device` may also be 'auto'. @throws HK_NO_DEVICE */
   constructor(
     readonly specs: ParameterSpec[],
-    readonly device = 'cpu',
+    device = 'cpu',
   ) {
+    this.device = resolveDevice(device).device;
     const parameters = specs.map((s) => ({ name: s.name, shape: [...s.shape] }));
-    const made = wrapped((n) => n.createStore(device, parameters));
+    const made = wrapped((n) => n.createStore(this.device, parameters));
     this.handle = made.handle;
     this.size = made.size;
     this.order = specs.map((s) => s.name);

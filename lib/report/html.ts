@@ -61,7 +61,9 @@ function figure(chart: Chart, prefix: string, svg: Map<string, string>): string 
     chart.views.length > 1
       ? `<label class="views">Show <select data-chart="${prefix}-${chart.id}">${chart.views
           .map((view) => `<option value="${prefix}-${view.id}">${escapeText(view.name)}</option>`)
-          .join('')}</select></label>`
+          .join(
+            '',
+          )}</select></label> <input class="views" type="range" min="0" max="${chart.views.length - 1}" value="0" aria-label="Slide through what is shown">`
       : '';
   return `<figure id="${prefix}-${chart.id}">
 <h3>${escapeText(chart.title)}</h3>${selector}
@@ -151,7 +153,14 @@ const SCRIPT = `
   }
   for (const select of document.querySelectorAll('select')) {
     select.value = drawn.get(select.dataset.chart).box.dataset.view;
+    const slider = select.parentElement.nextElementSibling;
+    slider.value = select.selectedIndex;
+    slider.addEventListener('input', () => {
+      select.selectedIndex = slider.value;
+      select.dispatchEvent(new Event('change'));
+    });
     select.addEventListener('change', () => {
+      slider.value = select.selectedIndex;
       const { box, chart } = drawn.get(select.dataset.chart);
       chart.setOption(structuredClone(options[select.value]), { notMerge: true });
       box.setAttribute('aria-label', select.selectedOptions[0].text);

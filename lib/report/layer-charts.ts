@@ -1,19 +1,11 @@
 /** Where the information is: layers over time, layers at the end of each iteration, the autoencoder behaviour. */
 import { base, type Cell, type Chart, cell, frame, line, type Option, round, short, type Table } from './chart';
+import { presentMeasures } from './measures';
 import type { Analysis, LayerScores } from './read';
 import { bestLayer, lastOfEachIteration } from './statistics';
 
 // Cividis: even steps of lightness, readable in grey.
 const HEAT = ['#00204c', '#31446b', '#666870', '#958f78', '#cab969', '#ffea46'];
-
-const METRICS: { key: Exclude<keyof LayerScores, 'layer'>; name: string }[] = [
-  { key: 'pnmi', name: 'PNMI' },
-  { key: 'ckaLayer0', name: 'CKA to layer 0' },
-  { key: 'ckaLogMel', name: 'CKA to log-mel' },
-  { key: 'phoneProbeAccuracy', name: 'Phone probe accuracy' },
-  { key: 'phonePurity', name: 'Phone purity' },
-  { key: 'clusterPurity', name: 'Cluster purity' },
-];
 
 export function heatMap(analyses: Analysis[]): Chart | undefined {
   if (!analyses.length) return undefined;
@@ -102,7 +94,7 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
   const reference = last.at(-1)!;
   const views = presentMetrics(analyses).map(({ key, name }) => {
     const pairs = (rows: LayerScores[]) =>
-      rows.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key]!)]] : []));
+      rows.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key])]] : []));
     const series = last.map((analysis, index) =>
       line(`iteration ${analysis.iteration}`, pairs(analysis.layers), index, { symbols: true }),
     );
@@ -173,7 +165,7 @@ export function autoencoder(analyses: Analysis[]): Chart | undefined {
 }
 
 function presentMetrics(analyses: Analysis[]) {
-  return METRICS.filter(({ key }) => analyses.some((a) => a.layers.some((row) => typeof row[key] === 'number')));
+  return presentMeasures(analyses.flatMap((analysis) => analysis.layers));
 }
 
 function layerTable(analyses: Analysis[]): Table {

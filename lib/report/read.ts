@@ -21,15 +21,10 @@ export interface TrainingPoint {
   audioSecondsPerSecond?: number;
 }
 
-/** The measurements of one layer; 0 is the input of the transformer. */
+/** The measurements of one layer (0 is the input of the transformer) by name: whatever numbers the analysis wrote. */
 export interface LayerScores {
   layer: number;
-  pnmi?: number;
-  phonePurity?: number;
-  clusterPurity?: number;
-  ckaLayer0?: number;
-  ckaLogMel?: number;
-  phoneProbeAccuracy?: number;
+  [measure: string]: number;
 }
 
 /** One file of analysis/: every layer of one checkpoint. */

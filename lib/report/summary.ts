@@ -1,6 +1,6 @@
 /** What a run showed, in plain sentences: what was measured, on what, with which numbers, and how far that carries. */
 import type { RunData } from './read';
-import { bestLayer, estimate, groupVariants, lastOfEachIteration } from './statistics';
+import { bestLayer, type Estimate, estimate, groupVariants, lastOfEachIteration } from './statistics';
 
 /** fairseq's base recipe, first iteration: 250k updates of 32 x 87.5 s. */
 const PUBLISHED_AUDIO_SECONDS = 250_000 * 32 * 87.5;
@@ -130,16 +130,17 @@ function fineTuning(run: RunData): string[] {
     );
   }
   const control = rows.find(({ runs }) => runs[0].random);
-  const pretrained = [none, best].flatMap((row) => (row ? [row.wer.mean] : []));
-  if (control && pretrained.length) {
-    const lowest = Math.min(...pretrained);
-    lines.push(
-      lowest < control.wer.mean
-        ? `Pretraining helps: ${percent(lowest)} against ${percent(control.wer.mean)} for the same network from random initialisation with the same number of updates.`
-        : `Pretraining did NOT help here: ${percent(lowest)} against ${percent(control.wer.mean)} from random initialisation.`,
-    );
-  }
+  const pretrained = [none, best].flatMap((row) => (row ? [row.wer] : [])).sort((x, y) => x.mean - y.mean)[0];
+  if (control && pretrained) lines.push(againstRandom(pretrained, control.wer));
   return lines;
+}
+
+/** Only intervals that lie apart tell the two networks apart. */
+function againstRandom(pretrained: Estimate, random: Estimate): string {
+  const figures = `${percent(pretrained.mean)} against ${percent(random.mean)} for the same network from random initialisation with the same number of updates`;
+  if (pretrained.high < random.low) return `Pretraining helps: ${figures}.`;
+  if (pretrained.low > random.high) return `Pretraining did NOT help here: ${figures}.`;
+  return `Pretraining makes no clear difference to the WER here: ${figures}; the 95 % intervals overlap.`;
 }
 
 function scale(run: RunData): string[] {

@@ -1,7 +1,8 @@
 /** Compares every op, value and gradient, with its formula in double precision. */
 import type { TypedArray } from '../binding/core';
 import { Philox } from '../data/philox';
-import { toHubertkitError } from '../binding';
+import { toHubertkitError, wrapped } from '../binding';
+import { resolveDevice } from '../binding/device';
 import { callOp } from '../nn/call';
 import { Graph, type Precision, type Tensor } from '../nn/graph';
 import { cast } from '../nn/ops';
@@ -47,9 +48,11 @@ const bounds = { f32: { value: 1e-5, gradient: 1e-4 }, bf16: { value: 2 ** -7, g
 /** Entries of each gradient that are compared with finite differences. */
 const COORDINATES = 24;
 
-/** Runs all cases; never throws because of a failing one. */
+/** Runs all cases; never throws because of a failing one. @throws HK_NO_DEVICE */
 export async function selftest(options: SelftestOptions = {}): Promise<SelftestSummary> {
-  const { device = 'cpu', precision = 'f32', only = '', onResult, signal } = options;
+  const { precision = 'f32', only = '', onResult, signal } = options;
+  const { device } = resolveDevice(options.device ?? 'cpu');
+  wrapped((n) => n.deviceInfo(device));
   const results: SelftestResult[] = [];
   const report = (result: SelftestResult) => {
     results.push(result);
@@ -59,7 +62,7 @@ export async function selftest(options: SelftestOptions = {}): Promise<SelftestS
     signal?.throwIfAborted();
     for (const result of await runCase(one, device, precision)) report(result);
   }
-  if (precision === 'f32' && 'adamw'.includes(only)) for (const result of await adamwCase()) report(result);
+  if (precision === 'f32' && 'adamw'.includes(only)) for (const result of await adamwCase(device)) report(result);
   const failed = results.filter(({ passed }) => !passed).length;
   return { passed: results.length - failed, failed, device, results };
 }
@@ -124,7 +127,7 @@ function differentiate(graph: Graph, x: Record<string, Tensor>, y: Tensor): void
 }
 
 /** One AdamW step with clipping; called alone, it is no function of a graph. */
-async function adamwCase(): Promise<SelftestResult[]> {
+async function adamwCase(device: string): Promise<SelftestResult[]> {
   const head = { op: 'adamw', size: '48' };
   const n = 48;
   const [values, gradients, m] = [1, 2, 3].map((stream) => normal(n, stream));
@@ -135,7 +138,10 @@ async function adamwCase(): Promise<SelftestResult[]> {
   const inputs = [values, gradients, m, v].map(array);
   const settings = [Int32Array.of(n), Uint8Array.of(1), Float32Array.from(Object.values(hyper))].map(array);
   try {
-    const got = await callOp('adamw', [...inputs, ...settings], {}, [{ shape: [2] }], { mutated: [0, 1, 2, 3] });
+    const got = await callOp('adamw', [...inputs, ...settings], {}, [{ shape: [2] }], {
+      device,
+      mutated: [0, 1, 2, 3],
+    });
     const errors = [
       valueError(got[0].data, [expected.norm, 0]),
       valueError(got[1].data, expected.values),

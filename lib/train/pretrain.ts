@@ -170,11 +170,12 @@ function position({ state }: Session, { unigramBits }: IterationLabels, window: 
 }
 
 function announce(session: Session): void {
-  const { config, folder, corpus, train, valid, resumedFrom } = session;
+  const { config, folder, corpus, deviceNote, train, valid, resumedFrom } = session;
   session.onProgress({
     kind: 'run',
     config,
     folder,
+    ...(deviceNote && { deviceNote }),
     trainUtterances: train.length,
     trainSeconds: totalSeconds(train),
     validUtterances: valid.length,

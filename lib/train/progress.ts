@@ -9,6 +9,8 @@ export type Progress =
       kind: 'run';
       config: PretrainConfig;
       folder: string;
+      /** Why `device: auto` computes on the CPU. */
+      deviceNote?: string;
       trainUtterances: number;
       trainSeconds: number;
       validUtterances: number;

@@ -5,6 +5,7 @@ import * as path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { SpeechSource } from '../analysis/speech';
 import { packageRoot, wrapped, wrappedAsync } from '../binding';
+import { type ResolvedDevice, resolveDevice } from '../binding/device';
 import { checkSkipped, openCorpus, skippedReport } from '../data/corpus';
 import { type Corpus, type Skipped, sampleRate, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
@@ -38,6 +39,8 @@ export interface SkippedStep {
 export class Session {
   readonly folder: string;
   readonly device: string;
+  /** Why `device: auto` is the CPU. */
+  readonly deviceNote?: string;
   readonly model: HubertConfig;
   readonly speech: SpeechSource;
   /** What to train and to validate on, as far as the headers of the files say. */
@@ -66,10 +69,10 @@ export class Session {
     const unlock = lock(folder);
     try {
       await wrappedAsync((n) => n.setThreads(config.threads || os.availableParallelism()));
-      requireDevice(deviceOf(config));
+      const device = availableDevice(config.device);
       const corpus = await openCorpus(config.corpus, { maxSkippedShare: config.maxSkippedShare, signal });
       const system = await describe(folder, config);
-      const session = new Session(config, corpus, system, onProgress, signal, unlock);
+      const session = new Session(config, corpus, device, system, onProgress, signal, unlock);
       await session.readSkippedFiles();
       await session.forgetLaterSkips();
       return session;
@@ -82,13 +85,15 @@ export class Session {
   private constructor(
     readonly config: PretrainConfig,
     readonly corpus: Corpus,
+    resolved: ResolvedDevice,
     system: SystemInfo,
     readonly onProgress: (progress: Progress) => void,
     readonly signal: AbortSignal | undefined,
     private readonly unlock: () => void,
   ) {
     this.folder = path.resolve(config.out);
-    this.device = deviceOf(config);
+    this.device = resolved.device;
+    this.deviceNote = resolved.note;
     this.model = modelConfig(config);
     this.speech = new SpeechSource(this.model);
     ({ train: this.train, valid: this.valid } = splitUtterances(corpus.utterances, config));
@@ -221,12 +226,11 @@ export class Session {
   }
 }
 
-const deviceOf = ({ device }: PretrainConfig): string => (device === 'auto' ? 'cpu' : device);
-
 /** Finds out before hours of labels have been made. @throws HK_NO_DEVICE */
-function requireDevice(device: string): void {
-  const { handle } = wrapped((n) => n.createStore(device, [{ name: 'probe', shape: [1] }]));
-  wrapped((n) => n.disposeStore(handle));
+function availableDevice(device: string): ResolvedDevice {
+  const resolved = resolveDevice(device);
+  wrapped((n) => n.deviceInfo(resolved.device));
+  return resolved;
 }
 
 function beginning(): TrainState {

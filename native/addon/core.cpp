@@ -9,6 +9,7 @@
 
 #include "addon/addon.h"
 #include "addon/registry.h"
+#include "core/backends.h"
 #include "core/program.h"
 #include "cpu/cpu.h"
 #include "cpu/gemm.h"
@@ -72,8 +73,7 @@ std::vector<int64_t> shape_of(const Napi::Value& v, const char* what) {
 
 Napi::Value create_store(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    const std::string device = text(info[0], "device");
-    if (device != "cpu") throw Error("HK_NO_DEVICE", "this build has one device, 'cpu'; got '" + device + "'");
+    const hk_backend* backend = backend_of(text(info[0], "device"));
     const Napi::Array list = array(info[1], "parameters");
     std::vector<Parameter> parameters;
     for (uint32_t i = 0; i < list.Length(); i++) {
@@ -83,7 +83,7 @@ Napi::Value create_store(const Napi::CallbackInfo& info) {
       p.shape = shape_of(o.Get("shape"), p.name.c_str());
       parameters.push_back(std::move(p));
     }
-    auto store = std::make_shared<Store>(cpu_backend(), std::move(parameters));
+    auto store = std::make_shared<Store>(backend, std::move(parameters));
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("size", (double)store->size());
     result.Set("handle", stores().add(std::move(store)));
@@ -102,7 +102,7 @@ Napi::Value store_read(const Napi::CallbackInfo& info) {
     const Parameter& p = store->at(text(info[2], "name"));
     refuse_while_running(*store);
     Napi::Float32Array out = Napi::Float32Array::New(info.Env(), (size_t)p.count);
-    if (store->has(which)) memcpy(out.Data(), store->flat(which) + p.offset, (size_t)p.count * 4);
+    store->read(which, p, out.Data());
     return out;
   });
 }
@@ -119,7 +119,7 @@ Napi::Value store_write(const Napi::CallbackInfo& info) {
     if ((int64_t)in.ElementLength() != p.count)
       throw Error("HK_SHAPE", "'" + p.name + "' has " + std::to_string(p.count) + " elements, got " +
                                   std::to_string(in.ElementLength()));
-    memcpy(store->flat(which) + p.offset, in.Data(), (size_t)p.count * 4);
+    store->write(which, p, in.Data());
     return info.Env().Undefined();
   });
 }
@@ -335,6 +335,19 @@ Napi::Value backend_info(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value device_info(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const hk_backend* backend = backend_of(text(info[0], "device"));
+    size_t free = 0, total = 0;
+    backend->memory(backend, &free, &total);
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("variant", backend->variant);
+    result.Set("free", (double)free);
+    result.Set("total", (double)total);
+    return result;
+  });
+}
+
 }  // namespace
 
 void init_core(Napi::Env env, Napi::Object exports) {
@@ -348,6 +361,7 @@ void init_core(Napi::Env env, Napi::Object exports) {
   exports.Set("disposeProgram", Napi::Function::New(env, dispose_program));
   exports.Set("setThreads", Napi::Function::New(env, set_threads));
   exports.Set("backendInfo", Napi::Function::New(env, backend_info));
+  exports.Set("deviceInfo", Napi::Function::New(env, device_info));
 }
 
 }  // namespace hk

@@ -50,10 +50,10 @@ bool all_finite(const float* x, int64_t n) {
 
 }  // namespace
 
-Floats::Floats(size_t count) : data_((float*)cpu_backend()->allocate(count * sizeof(float))), bytes_(count * sizeof(float)) {
+Floats::Floats(size_t count) : data_((float*)cpu_backend()->allocate(cpu_backend(), count * sizeof(float))), bytes_(count * sizeof(float)) {
   if (!data_) throw Error("HK_MEMORY", "k-means: no memory for " + text((double)bytes_) + " bytes of rows. Give a smaller memoryBytes.");
 }
-Floats::~Floats() { cpu_backend()->deallocate(data_, bytes_); }
+Floats::~Floats() { cpu_backend()->deallocate(cpu_backend(), data_, bytes_); }
 
 void Assigner::run(const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels,
                    float* distances) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -10,6 +9,7 @@ namespace hk {
 namespace {
 
 const size_t kAlign = 64;
+const size_t kMostRecordings = 16;
 size_t align(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
 size_t bytes_of(const hk_tensor& t) {
@@ -27,7 +27,10 @@ size_t Program::bytes(int value) const { return bytes_of(values_[value].tensor);
 
 Program::Program(std::shared_ptr<Store> store, std::vector<ValueSpec> values, std::vector<OpSpec> ops, int n_gates)
     : store_(std::move(store)), values_(std::move(values)), n_gates_(n_gates) {
+  const hk_backend* backend = store_->backend();
+  require(backend, backend->enter(backend), "using the device");
   buffers_.resize(values_.size());
+  random_ = std::make_unique<Buffer>(backend, 2 * sizeof(uint64_t), "a program");
   for (size_t i = 0; i < values_.size(); i++) {
     const ValueSpec& v = values_[i];
     if (v.kind == ValueKind::parameter || v.kind == ValueKind::gradient) {
@@ -46,8 +49,7 @@ Program::Program(std::shared_ptr<Store> store, std::vector<ValueSpec> values, st
     if (v.kind == ValueKind::feed || (v.kind == ValueKind::temporary && v.fetch)) {
       if (v.kind == ValueKind::feed) feeds_.push_back((int)i);
       if (v.fetch) fetches_.push_back((int)i);
-      buffers_[i] = std::make_unique<Block>();
-      buffers_[i]->reserve(store_->backend(), std::max<size_t>(bytes_of(v.tensor), 1), "a feed or fetch");
+      buffers_[i] = std::make_unique<Buffer>(backend, std::max<size_t>(bytes_of(v.tensor), 1), "a feed or fetch");
       memory_.buffers += align(bytes_of(v.tensor));
     } else if (v.fetch) {
       throw Error("HK_ARGUMENT", "only temporaries and feeds can be fetched");
@@ -80,6 +82,7 @@ Program::Program(std::shared_ptr<Store> store, std::vector<ValueSpec> values, st
 }
 
 Program::~Program() {
+  forget_recordings();
   for (Op& op : ops_)
     if (op.state && op.kernel->release) op.kernel->release(op.state);
 }
@@ -167,6 +170,7 @@ void Program::plan() {
 void Program::bind() {
   store_->arena.reserve(store_->backend(), memory_.arena + memory_.scratch + kAlign, "the program");
   if (bound_ == store_->arena.data()) return;
+  forget_recordings();
   char* arena = (char*)store_->arena.data();
   const auto address = [&](int id) -> void* {
     const ValueSpec& v = values_[id];
@@ -193,21 +197,83 @@ void Program::bind() {
 }
 
 void Program::run(const uint8_t* gates, uint64_t seed, uint64_t draw, double* op_seconds) {
+  const hk_backend* backend = store_->backend();
+  require(backend, backend->enter(backend), "using the device");
   bind();
-  char* scratch = (char*)store_->arena.data() + memory_.arena;
+  uint64_t* random = (uint64_t*)random_->host();
+  random[0] = seed;
+  random[1] = draw;
+  void** recording = backend->begin_recording && !op_seconds ? recording_of(gates) : nullptr;
+  if (recording) {
+    if (!*recording) record(recording, gates);
+    require(backend, backend->replay(backend, store_->stream(), *recording), "starting the program");
+  } else {
+    issue(gates, op_seconds);
+  }
+  require(backend, backend->synchronize(backend, store_->stream()), "the program");
+}
+
+void Program::issue(const uint8_t* gates, double* op_seconds) {
+  const hk_backend* backend = store_->backend();
+  random_->upload(store_->stream());
+  for (int id : feeds_) buffers_[id]->upload(store_->stream());
   for (size_t i = 0; i < ops_.size(); i++) {
     Op& op = ops_[i];
     if (op.spec.gate >= 0 && !gates[op.spec.gate]) continue;
     const auto begin = std::chrono::steady_clock::now();
-    for (int id : op.zero_first) memset(values_[id].tensor.data, 0, bytes_of(values_[id].tensor));
-    hk_call call = call_of(op);
-    call.gates = gates;
-    call.scratch = scratch;
-    call.seed = seed;
-    call.draw = draw;
-    if (op.kernel->run(&call) != 0) throw Error("HK_ARGUMENT", std::string(call.error) + " (" + op.spec.label + ")");
-    if (op_seconds) op_seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    run_op(op, gates);
+    if (!op_seconds) continue;
+    require(backend, backend->synchronize(backend, store_->stream()), op.spec.label.c_str());
+    op_seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
+  for (int id : fetches_) buffers_[id]->download(store_->stream());
+}
+
+void Program::run_op(Op& op, const uint8_t* gates) {
+  const hk_backend* backend = store_->backend();
+  for (int id : op.zero_first)
+    require(backend, backend->fill_zero(backend, store_->stream(), values_[id].tensor.data, bytes_of(values_[id].tensor)), "zeroing");
+  hk_call call = call_of(op);
+  call.gates = gates;
+  call.scratch = (char*)store_->arena.data() + memory_.arena;
+  call.random = (const uint64_t*)random_->data();
+  call.stream = store_->stream();
+  if (op.kernel->run(&call) != 0)
+    throw Error(call.stream ? "HK_DEVICE" : "HK_ARGUMENT", std::string(call.error) + " (" + op.spec.label + ")");
+}
+
+void** Program::recording_of(const uint8_t* gates) {
+  const std::vector<uint8_t> pattern(gates, gates + n_gates_);
+  const auto found = std::find_if(recordings_.begin(), recordings_.end(), [&](const Recording& r) { return r.gates == pattern; });
+  if (found != recordings_.end()) {
+    std::rotate(found, found + 1, recordings_.end());
+    return &recordings_.back().handle;
+  }
+  if (recordings_.size() == kMostRecordings) {
+    if (recordings_.front().handle) store_->backend()->destroy_recording(store_->backend(), recordings_.front().handle);
+    recordings_.erase(recordings_.begin());
+  }
+  recordings_.push_back({pattern, nullptr});
+  return nullptr;
+}
+
+void Program::record(void** recording, const uint8_t* gates) {
+  const hk_backend* backend = store_->backend();
+  require(backend, backend->begin_recording(backend, store_->stream()), "recording the program");
+  try {
+    issue(gates, nullptr);
+  } catch (const Error&) {
+    void* unfinished = nullptr;
+    if (backend->end_recording(backend, store_->stream(), &unfinished) == 0) backend->destroy_recording(backend, unfinished);
+    throw;
+  }
+  require(backend, backend->end_recording(backend, store_->stream(), recording), "recording the program");
+}
+
+void Program::forget_recordings() {
+  for (const Recording& r : recordings_)
+    if (r.handle) store_->backend()->destroy_recording(store_->backend(), r.handle);
+  recordings_.clear();
 }
 
 std::vector<hk_cost> Program::costs() const {

@@ -39,13 +39,14 @@ class Program {
   const std::vector<int>& fetches() const { return fetches_; }
   const hk_tensor& tensor(int value) const { return values_[value].tensor; }
   size_t bytes(int value) const;
-  void* buffer(int value) const { return buffers_[value]->data(); }  // feeds and fetches: owned by the program
+  void* buffer(int value) const { return buffers_[value]->host(); }  // feeds and fetches, on the host: owned by the program
   const MemoryUse& memory() const { return memory_; }
   std::vector<hk_cost> costs() const;
   Store& store() const { return *store_; }
   int n_gates() const { return n_gates_; }
 
-  // One pass over the ops. `op_seconds`, when given, has one entry for each op. On the compute thread.
+  // One pass over the ops. `op_seconds`, when given, has one entry for each op. On the compute thread. Where the back-end can record,
+  // a pattern of gates that comes again is recorded and from then on played as one piece.
   void run(const uint8_t* gates, uint64_t seed, uint64_t draw, double* op_seconds);
 
   std::atomic<bool> busy{false};
@@ -65,11 +66,23 @@ class Program {
   void prepare(Op& op);
   hk_call call_of(Op& op);
   void bind();  // data pointers, whenever the arena has moved
+  void issue(const uint8_t* gates, double* op_seconds);  // feeds up, every op, fetches down
+  void run_op(Op& op, const uint8_t* gates);
+  void record(void** recording, const uint8_t* gates);
+  void** recording_of(const uint8_t* gates);  // NULL: this pattern of gates is new (and now known)
+  void forget_recordings();
+
+  struct Recording {
+    std::vector<uint8_t> gates;
+    void* handle;
+  };
 
   std::shared_ptr<Store> store_;
   std::vector<ValueSpec> values_;
   std::vector<Op> ops_;
-  std::vector<std::unique_ptr<Block>> buffers_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::unique_ptr<Buffer> random_;     // {seed, draw}
+  std::vector<Recording> recordings_;  // the last one used comes last
   std::vector<size_t> offsets_;  // temporaries: place in the arena
   std::vector<int> feeds_, fetches_;
   MemoryUse memory_;

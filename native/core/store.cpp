@@ -1,5 +1,6 @@
 #include "core/store.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -15,21 +16,46 @@ Which which_from(const std::string& name) {
   throw Error("HK_ARGUMENT", "expected 'values', 'gradients', 'm' or 'v', got '" + name + "'");
 }
 
+void require(const hk_backend* backend, int result, const char* what) {
+  if (result == 0) return;
+  throw Error("HK_DEVICE", std::string(what) + " failed on " + backend->name + ":" + std::to_string(backend->device) + " (" + backend->variant +
+                               "): " + backend->last_error(backend));
+}
+
 Block::~Block() {
-  if (data_) backend_->deallocate(data_, bytes_);
+  if (data_) backend_->deallocate(backend_, data_, bytes_);
 }
 
 void Block::reserve(const hk_backend* backend, size_t bytes, const char* what) {
   if (bytes <= bytes_) return;
-  if (data_) backend_->deallocate(data_, bytes_);
+  if (data_) backend_->deallocate(backend_, data_, bytes_);
   data_ = nullptr;
   bytes_ = 0;
   backend_ = backend;
-  data_ = backend->allocate(bytes);
-  if (!data_)
-    throw Error("HK_MEMORY", std::string(what) + " needs " + std::to_string(bytes >> 20) +
-                                 " MiB, which this machine does not have free. Use smaller batches or a smaller model.");
+  data_ = backend->allocate(backend, bytes);
+  if (!data_) {
+    size_t free = 0, total = 0;
+    backend->memory(backend, &free, &total);
+    throw Error("HK_MEMORY", std::string(what) + " needs " + std::to_string(bytes >> 20) + " MiB, which " +
+                                 (backend->allocate_staging ? "the device" : "this machine") + " does not have (" + std::to_string(free >> 20) + " of " +
+                                 std::to_string(total >> 20) + " MiB are free). Use smaller batches or a smaller model.");
+  }
   bytes_ = bytes;
+}
+
+Buffer::Buffer(const hk_backend* backend, size_t bytes, const char* what) : backend_(backend), bytes_(bytes) {
+  block_.reserve(backend, bytes, what);
+  host_ = backend->allocate_staging ? backend->allocate_staging(backend, bytes) : block_.data();
+  if (!host_) throw Error("HK_MEMORY", std::string(what) + " needs " + std::to_string(bytes >> 20) + " MiB of pinned host memory. Use smaller batches.");
+}
+Buffer::~Buffer() {
+  if (host_ != block_.data()) backend_->deallocate_staging(backend_, host_, bytes_);
+}
+void Buffer::upload(void* stream) const {
+  if (host_ != block_.data()) require(backend_, backend_->upload(backend_, stream, block_.data(), host_, bytes_), "copying to the device");
+}
+void Buffer::download(void* stream) const {
+  if (host_ != block_.data()) require(backend_, backend_->download(backend_, stream, host_, block_.data(), bytes_), "copying from the device");
 }
 
 Store::Store(const hk_backend* backend, std::vector<Parameter> parameters)
@@ -44,7 +70,10 @@ Store::Store(const hk_backend* backend, std::vector<Parameter> parameters)
   }
   if (size_ > INT32_MAX) throw Error("HK_ARGUMENT", "a store holds at most 2^31-1 floats");
   buffers_[(int)Which::values].reserve(backend_, (size_t)size_ * sizeof(float), "the parameters");
+  require(backend_, backend_->create_stream(backend_, &stream_), "making a stream");
 }
+
+Store::~Store() { backend_->destroy_stream(backend_, stream_); }
 
 const Parameter& Store::at(const std::string& name) const {
   const auto found = index_.find(name);
@@ -59,20 +88,35 @@ float* Store::flat(Which which) {
   return (float*)block.data();
 }
 
+void Store::upload(float* to, const float* from, int64_t count) {
+  require(backend_, backend_->upload(backend_, stream_, to, from, (size_t)count * sizeof(float)), "writing parameters");
+  require(backend_, backend_->synchronize(backend_, stream_), "writing parameters");
+}
+
+void Store::write(Which which, const Parameter& p, const float* from) { upload(flat(which) + p.offset, from, p.count); }
+
+void Store::read(Which which, const Parameter& p, float* to) const {
+  const float* from = (const float*)buffers_[(int)which].data();
+  if (!from) {
+    std::fill(to, to + p.count, 0.f);
+    return;
+  }
+  require(backend_, backend_->download(backend_, stream_, to, from + p.offset, (size_t)p.count * sizeof(float)), "reading parameters");
+  require(backend_, backend_->synchronize(backend_, stream_), "reading parameters");
+}
+
 void Store::initialise(const std::string& name, int64_t begin, int64_t count, const std::string& kind, double a,
                        double b, uint64_t seed, uint32_t stream) {
   const Parameter& p = at(name);
   if (begin < 0 || count < 0 || begin + count > p.count)
     throw Error("HK_SHAPE", "initialise: elements " + std::to_string(begin) + ".." + std::to_string(begin + count) +
                                 " are outside of '" + name + "' with " + std::to_string(p.count));
-  float* out = flat(Which::values) + p.offset + begin;
-  if (kind == "zeros" || kind == "constant") {
-    for (int64_t i = 0; i < count; i++) out[i] = kind == "zeros" ? 0.f : (float)a;
-    return;
-  }
+  float* place = flat(Which::values) + p.offset + begin;
+  if (kind == "zeros" || kind == "constant") return upload(place, std::vector<float>((size_t)count, kind == "zeros" ? 0.f : (float)a).data(), count);
   if (kind != "normal" && kind != "uniform")
     throw Error("HK_ARGUMENT", "initialise: kind must be zeros, constant, normal or uniform, got '" + kind + "'");
   const bool normal = kind == "normal";
+  std::vector<float> out((size_t)count);
   for (int64_t i = 0; i < count; i += 4) {
     const Philox4 r = philox(seed, 0, stream, (uint32_t)(i / 4));
     for (int64_t j = 0; j < 4 && i + j < count; j++) {
@@ -85,6 +129,7 @@ void Store::initialise(const std::string& name, int64_t begin, int64_t count, co
       }
     }
   }
+  upload(place, out.data(), count);
 }
 
 }  // namespace hk

@@ -19,6 +19,9 @@ struct Parameter {
 enum class Which { values, gradients, m, v };
 Which which_from(const std::string& name);  // "values" | "gradients" | "m" | "v"
 
+// Throws HK_DEVICE with what the back-end says about its last error, unless `result` is 0.
+void require(const hk_backend* backend, int result, const char* what);
+
 // A block of zero-filled memory of a back-end.
 class Block {
  public:
@@ -36,17 +39,43 @@ class Block {
   size_t bytes_ = 0;
 };
 
+// Memory of the device and its image on the host: one and the same where the device works in the host's memory.
+class Buffer {
+ public:
+  Buffer(const hk_backend* backend, size_t bytes, const char* what);
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer();
+  void* data() const { return block_.data(); }
+  void* host() const { return host_; }
+  void upload(void* stream) const;
+  void download(void* stream) const;
+
+ private:
+  const hk_backend* backend_;
+  size_t bytes_;
+  Block block_;
+  void* host_ = nullptr;
+};
+
 class Store {
  public:
   // Parameters in the order given; each begins at a multiple of 16 floats.
   Store(const hk_backend* backend, std::vector<Parameter> parameters);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
 
   const hk_backend* backend() const { return backend_; }
   int64_t size() const { return size_; }  // floats, padding included
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& at(const std::string& name) const;  // throws HK_NAME
-  float* flat(Which which);                             // allocates gradients and moments when first asked for
-  bool has(Which which) const { return buffers_[(int)which].data() != nullptr; }
+  float* flat(Which which);  // device memory; allocates gradients and moments when first asked for
+  void* stream() const { return stream_; }  // where the programs of this store run
+
+  // Copies between a parameter and the host; zeros where nothing was trained yet.
+  void read(Which which, const Parameter& p, float* to) const;
+  void write(Which which, const Parameter& p, const float* from);
 
   Block arena;
   std::atomic<int> running{0};  // programs queued or running
@@ -56,7 +85,10 @@ class Store {
                   uint64_t seed, uint32_t stream);
 
  private:
+  void upload(float* to, const float* from, int64_t count);
+
   const hk_backend* backend_;
+  void* stream_ = nullptr;
   std::vector<Parameter> parameters_;
   std::unordered_map<std::string, size_t> index_;
   int64_t size_ = 0;

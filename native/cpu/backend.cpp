@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "cpu/cpu.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 const size_t kHugePage = 2u << 20;
 
-void* allocate(size_t bytes) {
+void* allocate(const hk_backend*, size_t bytes) {
   if (bytes == 0) bytes = 64;
   if (bytes < kHugePage) {
     void* data = nullptr;
@@ -31,14 +32,53 @@ void* allocate(size_t bytes) {
   return data;
 }
 
-void deallocate(void* data, size_t bytes) {
+void deallocate(const hk_backend*, void* data, size_t bytes) {
   if (!data) return;
   if (bytes < kHugePage) free(data);
   else munmap(data, (bytes + kHugePage - 1) / kHugePage * kHugePage);
 }
 
+void memory(const hk_backend*, size_t* free, size_t* total) {
+  *total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+  *free = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+const char* last_error(const hk_backend*) { return ""; }
+
+// Everything happens at once: there is no stream and nothing to wait for.
+int create_stream(const hk_backend*, void** stream) {
+  *stream = nullptr;
+  return 0;
+}
+void destroy_stream(const hk_backend*, void*) {}
+int  enter(const hk_backend*) { return 0; }
+int  synchronize(const hk_backend*, void*) { return 0; }
+int  copy(const hk_backend*, void*, void* to, const void* from, size_t bytes) {
+  memcpy(to, from, bytes);
+  return 0;
+}
+int fill_zero(const hk_backend*, void*, void* data, size_t bytes) {
+  memset(data, 0, bytes);
+  return 0;
+}
+
 hk_backend make() {
-  hk_backend b = {HK_BACKEND_API, "cpu", "portable", portable::find_op, allocate, deallocate, omp_set_num_threads};
+  hk_backend b = {};
+  b.api_version = HK_BACKEND_API;
+  b.name = "cpu";
+  b.variant = "portable";
+  b.find = portable::find_op;
+  b.allocate = allocate;
+  b.deallocate = deallocate;
+  b.memory = memory;
+  b.set_threads = omp_set_num_threads;
+  b.last_error = last_error;
+  b.create_stream = create_stream;
+  b.destroy_stream = destroy_stream;
+  b.enter = enter;
+  b.upload = b.download = copy;
+  b.fill_zero = fill_zero;
+  b.synchronize = synchronize;
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");

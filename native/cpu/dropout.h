@@ -4,7 +4,7 @@
 #pragma once
 #include <immintrin.h>
 
-#include "cpu/checks.h"
+#include "cpu/op.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -63,8 +63,8 @@ struct Dropout {
 
   explicit Dropout(const hk_call* call) {
     const double p = attribute(call, "dropout", 0);
-    seed = call->seed;
-    draw = call->draw;
+    seed = call->random[0];
+    draw = call->random[1];
     stream = (uint32_t)attribute(call, "stream", 0);
     threshold = dropout_threshold(p);
     scale = (float)(1 / (1 - p));

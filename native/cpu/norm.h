@@ -1,7 +1,7 @@
 // One row of layer norm, forward and backward: what layer_norm and add_layer_norm share.
 //   y = (x - mean) / sqrt(variance + eps) * gamma + beta, biased variance, two passes over the row (it lies in the L1 cache).
 #pragma once
-#include "cpu/checks.h"
+#include "cpu/op.h"
 #include "cpu/partials.h"
 
 namespace hk {

@@ -144,6 +144,12 @@ describe('the summary', () => {
     expect(summary(await readRun(folder)).join('\n')).toContain('did NOT raise');
   });
 
+  test('does not call pretraining a help when the intervals overlap', async () => {
+    const run = await readRun(makeRun());
+    for (const entry of run.fineTunings) if (entry.random) entry.testWer = 0.3 + 0.1 * entry.seed;
+    expect(summary(run).join('\n')).toContain('Pretraining makes no clear difference to the WER here');
+  });
+
   test('two seeds are called too few', async () => {
     expect(summary(await readRun(makeRun({ seeds: 2 }))).join('\n')).toContain('too few seeds');
   });
@@ -156,6 +162,17 @@ test('a run that has only begun gives a page with what there is', async () => {
   fs.appendFileSync(path.join(folder, 'metrics.jsonl'), '{"kind":"train","iter');
   expect(charts(await readRun(folder)).map(({ id }) => id)).toEqual(['loss', 'accuracy']);
   await report(folder);
+});
+
+test('a measure that the report does not know is shown under its own name', async () => {
+  const run = await readRun(makeRun());
+  for (const row of run.analyses.flatMap(({ layers }) => layers)) row.someNewMeasure = row.layer / 10;
+  const built = charts(run);
+  for (const id of ['layers-over-time', 'layers']) {
+    const chart = built.find((entry) => entry.id === id)!;
+    expect(chart.views.at(-1)).toMatchObject({ id: `${id}-someNewMeasure`, name: 'someNewMeasure' });
+    expect(chart.table.columns.at(-1)).toBe('someNewMeasure');
+  }
 });
 
 test('several runs are put side by side in one page', async () => {

@@ -1,4 +1,6 @@
-import { native } from '../../lib/binding';
+import { spawnSync } from 'node:child_process';
+import * as path from 'node:path';
+import { native, packageRoot } from '../../lib/binding';
 import { casesOf, runCase, selftest } from '../../lib/selftest';
 import { cases } from '../../lib/selftest/cases';
 import { ctc, erf, maskedCrossEntropy } from '../../lib/selftest/reference';
@@ -50,4 +52,17 @@ describe('the formulas themselves', () => {
     const sums = maskedCrossEntropy([0.3, -0.2], [1, 0, 0, 1], [0, 0], [1, 1, 1, 1, 1, 1], s);
     expect(sums[0]).toBeCloseTo(Math.log(3), 12);
   });
+});
+
+test.each(['portable', 'avx2'])('the %s code passes the same cases', (isa) => {
+  const lib = JSON.stringify(path.join(packageRoot, 'dist', 'lib'));
+  const code = `
+    const { native } = require(${lib} + '/binding');
+    require(${lib} + '/selftest').selftest().then(({ passed, failed }) =>
+      console.log(JSON.stringify({ variant: native().backendInfo().variant, passed, failed })));`;
+  const env = { ...process.env, HUBERTKIT_ISA: isa };
+  const { stdout } = spawnSync(process.execPath, ['-e', code], { env, encoding: 'utf8' });
+  const { variant, passed, failed } = JSON.parse(stdout);
+  expect({ variant, failed }).toEqual({ variant: isa, failed: 0 });
+  expect(passed).toBeGreaterThan(cases.length);
 });

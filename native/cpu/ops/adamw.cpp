@@ -10,7 +10,7 @@
 // A norm that is not finite leaves values, m and v alone and zeroes the gradients. Frozen segments keep everything but their
 // gradients, which are zeroed.
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 
 namespace hk {
 namespace HK_ISA {

@@ -1,5 +1,5 @@
 // argmax: the index of the largest value of each row of x[.., V]; the lowest index wins a tie. A NaN never wins.
-#include "cpu/checks.h"
+#include "cpu/op.h"
 
 namespace hk {
 namespace HK_ISA {

@@ -3,7 +3,7 @@
 // outputs sums[3] = {loss sum, count, correct}, lse[N] (0 for ignored rows)
 // gradient: dlogits = dsums[0] (softmax - onehot), 0 in ignored rows.
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
 
 namespace hk {

@@ -13,7 +13,7 @@
 // log of a sum needs only the differences to the largest term, and those are taken in float. Rows of the batch run in
 // parallel, in a fixed number of slots, each with room for one row's alpha.
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
 
 namespace hk {

@@ -1,5 +1,5 @@
 // add: a + b.  scale: factor * x.  cast: x as another of f32 and bf16.  select: gates[gate] ? a : b (how LayerDrop leaves a block out).
-#include "cpu/checks.h"
+#include "cpu/op.h"
 
 namespace hk {
 namespace HK_ISA {

@@ -9,7 +9,7 @@
 // |x|^2 - 2 x.c + |c|^2 would lose digits. Each row's sums run in the same order wherever it stands: a row's label depends on
 // nothing but the row. A row with NaN gets label 0 and distance NaN.
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
 
 namespace hk {

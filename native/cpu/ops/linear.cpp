@@ -5,7 +5,6 @@
 //
 // linear_grad: dx = dz W, dW += dz^T x, dbias += column sums of dz. dz is the gradient before GELU (gelu_grad makes it).
 #include "cpu/cast.h"
-#include "cpu/checks.h"
 #include "cpu/gelu.h"
 #include "cpu/gemm.h"
 #include "cpu/partials.h"

@@ -2,7 +2,7 @@
 //   0 where t >= length, the embedding where mask, else x.
 // mask_frames_grad: mask, lengths, dy -> dx (0 where x was replaced), dembedding += sum of dy over masked frames.
 // channel_mask: x[B,T,C], mask u8[B,C] -> y, 0 in masked channels; its gradient is the same op on dy.
-#include "cpu/checks.h"
+#include "cpu/op.h"
 #include "cpu/partials.h"
 
 namespace hk {

@@ -17,7 +17,7 @@
 #include "cpu/cast.h"
 #include "cpu/gemm.h"
 #include "cpu/op.h"
-#include "cpu/scratch.h"
+#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
 
 namespace hk {

@@ -1,6 +1,6 @@
 // mean_square: y[1] = mean of x^2 over all elements (the penalty on the features). mean_square_grad: dx = 2 x dy / n.
 // Fixed chunks of 4096 are summed sixteen lanes at a time, the chunks' sums are added in order in double.
-#include "cpu/checks.h"
+#include "cpu/op.h"
 
 namespace hk {
 namespace HK_ISA {

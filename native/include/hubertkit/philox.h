@@ -5,11 +5,17 @@
 #pragma once
 #include <stdint.h>
 
+#if defined(__CUDACC__)
+#define HK_ANYWHERE __host__ __device__
+#else
+#define HK_ANYWHERE
+#endif
+
 namespace hk {
 
 struct Philox4 { uint32_t word[4]; };
 
-inline Philox4 philox(uint64_t seed, uint64_t draw, uint32_t stream, uint32_t block) {
+HK_ANYWHERE inline Philox4 philox(uint64_t seed, uint64_t draw, uint32_t stream, uint32_t block) {
   uint32_t c0 = block, c1 = stream, c2 = (uint32_t)draw, c3 = (uint32_t)(draw >> 32);
   uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
   for (int round = 0; round < 10; round++) {
@@ -26,7 +32,7 @@ inline Philox4 philox(uint64_t seed, uint64_t draw, uint32_t stream, uint32_t bl
 }
 
 // Uniform in (0, 1): 24 bits, never 0 and never 1.
-inline float philox_uniform(uint32_t word) { return ((float)(word >> 8) + 0.5f) * (1.0f / 16777216.0f); }
+HK_ANYWHERE inline float philox_uniform(uint32_t word) { return ((float)(word >> 8) + 0.5f) * (1.0f / 16777216.0f); }
 
 // Dropout keeps an element when its word is at least this: P(drop) = p.
 inline uint32_t dropout_threshold(double p) { return p <= 0 ? 0u : p >= 1 ? 0xFFFFFFFFu : (uint32_t)(p * 4294967296.0); }

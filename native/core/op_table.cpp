@@ -1,4 +1,4 @@
-// The ops of one instruction set: compiled once per set (HK_ISA), from the list that CMake makes of native/cpu/ops/*.cpp.
+// The ops of one instruction set, or of CUDA: compiled once per set (HK_ISA), from the list that CMake makes of its op files.
 #include <string.h>
 
 #include "hubertkit/backend.h"

@@ -1,0 +1,44 @@
+// out[c] += sum over rows of x[rows, width], in an order that depends on the shape alone: each block sums kRowsOfChunk rows, a second
+// kernel adds the blocks' sums one after the other.
+#pragma once
+#include "cuda/cuda_op.h"
+
+namespace hk {
+namespace HK_ISA {
+
+const int64_t kRowsOfChunk = 128;
+
+static inline int64_t column_sum_floats(int64_t rows, int64_t width) { return blocks_for(rows, kRowsOfChunk) * width; }
+
+// grid (columns / 32, chunks), block (32, 8)
+static __global__ void sum_chunk(const float* x, int64_t rows, int64_t width, float* partial) {
+  __shared__ float sums[8][33];
+  const int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x, first = (int64_t)blockIdx.y * kRowsOfChunk;
+  const int64_t end = first + kRowsOfChunk < rows ? first + kRowsOfChunk : rows;
+  float sum = 0;
+  if (c < width)
+    for (int64_t r = first + threadIdx.y; r < end; r += 8) sum += x[r * width + c];
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y > 0 || c >= width) return;
+  for (int i = 1; i < 8; i++) sum += sums[i][threadIdx.x];
+  partial[blockIdx.y * width + c] = sum;
+}
+
+static __global__ void add_chunks(const float* partial, int64_t chunks, int64_t width, float* out) {
+  const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= width) return;
+  float sum = 0;
+  for (int64_t i = 0; i < chunks; i++) sum += partial[i * width + c];
+  out[c] += sum;
+}
+
+// `partial` has column_sum_floats(rows, width) floats.
+static inline void add_column_sums(cudaStream_t stream, const float* x, int64_t rows, int64_t width, float* partial, float* out) {
+  const int64_t chunks = blocks_for(rows, kRowsOfChunk);
+  HK_LAUNCH(sum_chunk, dim3((unsigned)blocks_for(width, 32), (unsigned)chunks), dim3(32, 8), 0, stream, x, rows, width, partial);
+  HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, chunks, width, out);
+}
+
+}  // namespace HK_ISA
+}  // namespace hk

@@ -1,0 +1,137 @@
+// Row-major C[m, n] = A B is column-major C'[n, m] = B' A': B is the first operand of the library and A the second. f32 in, f32 sums, no
+// TF32. The algorithm is the library's first proposal, asked for once for each shape.
+#include "cuda/lt_gemm.h"
+
+#include <cuda_runtime.h>
+
+#include <array>
+#include <map>
+#include <mutex>
+
+#include "cuda/cublaslt.h"
+#include "hubertkit/op.h"
+
+namespace hk {
+namespace HK_ISA {
+namespace {
+
+const size_t kMostWorkspace = 32u << 20;
+
+// The library's handle of the current device; NULL when there is none.
+lt::Handle handle_of(const lt::Library* library) {
+  static std::mutex mutex;
+  static std::map<int, lt::Handle>* handles = new std::map<int, lt::Handle>;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return nullptr;
+  std::lock_guard<std::mutex> lock(mutex);
+  lt::Handle& handle = (*handles)[device];
+  if (!handle && library->create(&handle) != 0) handle = nullptr;
+  return handle;
+}
+
+struct Operand { uint64_t rows, columns; int64_t leading; int32_t transposed; };
+
+// The operand of `rows` x `columns` (column-major) whose element (i, j) lies at i * row + j * column.
+Operand operand(int64_t rows, int64_t columns, int64_t row, int64_t column) {
+  if (row == 1) return {(uint64_t)rows, (uint64_t)columns, column > rows ? column : rows, 0};
+  return {(uint64_t)columns, (uint64_t)rows, row > columns ? row : columns, 1};
+}
+
+// Rows that overlap cannot be described to the library.
+bool overlaps(int64_t rows, int64_t columns, int64_t row, int64_t column) {
+  return row == 1 ? column < rows && columns > 1 : row < columns && rows > 1;
+}
+
+class LtGemm final : public Gemm {
+ public:
+  LtGemm(const lt::Library* library, lt::Handle handle, const GemmShape& shape) : lt_(library), handle_(handle), shape_(shape) {
+    good_ = describe() && choose();
+  }
+  ~LtGemm() override {
+    for (lt::Handle layout : {a_, b_, c_})
+      if (layout) lt_->destroy_layout(layout);
+    if (matmul_) lt_->destroy_matmul(matmul_);
+  }
+  bool good() const { return good_; }
+  size_t scratch_bytes() const override { return chosen_.workspace; }
+  int run(hk_call* call, const float* a, const float* b, float* c, const float* bias, void* scratch) const override {
+    const float one = 1, beta = shape_.accumulate ? 1.0f : 0.0f;
+    int status = shape_.bias ? lt_->set_matmul(matmul_, lt::kBiasPointer, &bias, sizeof bias) : 0;
+    if (status == 0)
+      status = lt_->matmul(handle_, matmul_, &one, b, a_, a, b_, &beta, c, c_, c, c_, &chosen_.algorithm, scratch, chosen_.workspace, call->stream);
+    return status == 0 ? 0 : fail(call, "cuBLASLt: status %d for a product of %lld x %lld x %lld", status, (long long)shape_.m, (long long)shape_.n, (long long)shape_.k);
+  }
+
+ private:
+  bool layout(lt::Handle* made, const Operand& o, int64_t stride) {
+    const int32_t count = (int32_t)shape_.batch;
+    return lt_->create_layout(made, lt::kR32F, o.rows, o.columns, o.leading) == 0 && lt_->set_layout(*made, lt::kBatchCount, &count, sizeof count) == 0 &&
+           lt_->set_layout(*made, lt::kStridedBatchOffset, &stride, sizeof stride) == 0;
+  }
+  bool describe() {
+    const GemmShape& s = shape_;
+    const Operand first = operand(s.n, s.k, s.b_column, s.b_row), second = operand(s.k, s.m, s.a_column, s.a_row);
+    const Operand result = operand(s.n, s.m, 1, s.ldc);
+    const int32_t epilogue = s.bias ? lt::kEpilogueBias : lt::kEpilogueDefault;
+    return lt_->create_matmul(&matmul_, lt::kCompute32F, lt::kR32F) == 0 &&
+           lt_->set_matmul(matmul_, lt::kTransA, &first.transposed, sizeof first.transposed) == 0 &&
+           lt_->set_matmul(matmul_, lt::kTransB, &second.transposed, sizeof second.transposed) == 0 &&
+           lt_->set_matmul(matmul_, lt::kEpilogue, &epilogue, sizeof epilogue) == 0 && layout(&a_, first, s.b_batch) && layout(&b_, second, s.a_batch) &&
+           layout(&c_, result, s.c_batch);
+  }
+  // Pointers are multiples of 16 bytes where everything that they are made of is.
+  uint32_t alignment() const {
+    const GemmShape& s = shape_;
+    for (int64_t n : {s.m, s.n, s.k, s.a_row * s.a_column, s.b_row * s.b_column, s.ldc, s.a_batch, s.b_batch, s.c_batch})
+      if (n % 4) return 4;
+    return 16;
+  }
+  bool choose() {
+    static std::mutex mutex;
+    static auto* known = new std::map<std::array<int64_t, 15>, lt::Heuristic>;
+    const GemmShape& s = shape_;
+    int device = 0;
+    cudaGetDevice(&device);
+    const std::array<int64_t, 15> key = {s.m, s.n, s.k, s.a_row, s.a_column, s.b_row, s.b_column, s.ldc, s.accumulate, s.bias, s.batch, s.a_batch, s.b_batch, s.c_batch, device};
+    std::lock_guard<std::mutex> lock(mutex);
+    const auto found = known->find(key);
+    if (found != known->end()) {
+      chosen_ = found->second;
+      return true;
+    }
+    lt::Handle preference = nullptr;
+    if (lt_->create_preference(&preference) != 0) return false;
+    const uint32_t aligned = alignment();
+    int status = lt_->set_preference(preference, lt::kMaxWorkspaceBytes, &kMostWorkspace, sizeof kMostWorkspace), count = 0;
+    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB, lt::kMinAlignmentC, lt::kMinAlignmentD})
+      status |= lt_->set_preference(preference, attribute, &aligned, sizeof aligned);
+    if (status == 0) status = lt_->heuristics(handle_, matmul_, a_, b_, c_, c_, preference, 1, &chosen_, &count);
+    lt_->destroy_preference(preference);
+    if (status != 0 || count < 1 || chosen_.state != 0) return false;
+    (*known)[key] = chosen_;
+    return true;
+  }
+
+  const lt::Library* lt_;
+  lt::Handle handle_, matmul_ = nullptr, a_ = nullptr, b_ = nullptr, c_ = nullptr;
+  GemmShape shape_;
+  lt::Heuristic chosen_ = {};
+  bool good_ = false;
+};
+
+}  // namespace
+
+Gemm* make_lt_gemm(const GemmShape& s) {
+  const char* why = nullptr;
+  const lt::Library* library = lt::library(&why);
+  if (!library || overlaps(s.n, s.k, s.b_column, s.b_row) || overlaps(s.k, s.m, s.a_column, s.a_row)) return nullptr;
+  const lt::Handle handle = handle_of(library);
+  if (!handle) return nullptr;
+  LtGemm* made = new LtGemm(library, handle, s);
+  if (made->good()) return made;
+  delete made;
+  return nullptr;
+}
+
+}  // namespace HK_ISA
+}  // namespace hk

@@ -1,0 +1,89 @@
+/** Devices by name, and the CUDA back-end as far as it can be tested without a GPU. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { native, packageRoot } from '../../lib/binding';
+import { resolveDevice } from '../../lib/binding/device';
+
+const built = path.join(packageRoot, 'build', 'cmake', 'Release');
+const has = (tool: string) => spawnSync(tool, ['--version']).status === 0;
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-device-'));
+afterAll(() => fs.rmSync(root, { recursive: true }));
+
+/** What deviceInfo says in another process whose addon lies in `folder`. */
+function refusal(folder: string, device: string): { code?: string; message?: string } {
+  const script = `try { require(process.argv[1]).deviceInfo(process.argv[2]); console.log('{}'); }
+    catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message })); }`;
+  const addon = path.join(folder, 'hubertkit.node');
+  return JSON.parse(execFileSync(process.execPath, ['-e', script, addon, device], { encoding: 'utf8' }));
+}
+
+/** A folder with a copy of the addon, and a back-end beside it where `library` names one. */
+function folderWith(library?: string): string {
+  const folder = fs.mkdtempSync(path.join(root, 'addon-'));
+  fs.copyFileSync(path.join(built, 'hubertkit.node'), path.join(folder, 'hubertkit.node'));
+  if (library) fs.copyFileSync(library, path.join(folder, 'libhubertkit_cuda.so'));
+  return folder;
+}
+
+describe('devices', () => {
+  test('the CPU says what it is', () => {
+    const { variant, total } = native().deviceInfo('cpu');
+    expect(variant).toMatch(/^(portable|avx2|avx512)$/);
+    expect(total).toBeGreaterThan(2 ** 28);
+  });
+
+  test.each(['gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda:9999', ''])("'%s' is not a device", (device) => {
+    expect(refusal(built, device)).toMatchObject({
+      code: 'HK_NO_DEVICE',
+      message: expect.stringContaining("a device is 'cpu', 'cuda' or 'cuda:N'"),
+    });
+  });
+
+  test('without the CUDA back-end the error says how to build it', () => {
+    const { code, message } = refusal(folderWith(), 'cuda');
+    expect(code).toBe('HK_NO_DEVICE');
+    expect(message).toContain('npm run build:cuda');
+  });
+
+  test('a file that is not a back-end is refused', () => {
+    const library = path.join(root, 'not-a-library');
+    fs.writeFileSync(library, 'text');
+    expect(refusal(folderWith(library), 'cuda')).toMatchObject({
+      code: 'HK_NO_DEVICE',
+      message: expect.stringContaining('does not load'),
+    });
+  });
+
+  test("'auto' falls back to the CPU with the reason, and only 'auto' does", () => {
+    expect(resolveDevice('cuda:7')).toEqual({ device: 'cuda:7' });
+    const { device, note } = resolveDevice('auto');
+    if (device === 'cpu') expect(note).toMatch(/^Computing on the CPU: device 'cuda': .+/);
+    else expect(note).toBeUndefined();
+  });
+});
+
+(has('nvcc') ? describe : describe.skip)('the CUDA back-end', () => {
+  const library = path.join(root, 'cuda', 'libhubertkit_cuda.so');
+
+  beforeAll(() => {
+    const configure = ['-S', 'native/cuda', '-B', 'build/cuda-test', '-G', 'Ninja', '-DHK_CUDA_ARCHITECTURES=90a-real'];
+    const options = { cwd: packageRoot, stdio: 'pipe' as const };
+    execFileSync('cmake', [...configure, `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.dirname(library)}`], options);
+    execFileSync('cmake', ['--build', 'build/cuda-test'], options);
+  }, 400_000);
+
+  test('builds with warnings and register spills as errors, and exports one symbol', () => {
+    const symbols = execFileSync('nm', ['-D', '--defined-only', library], { encoding: 'utf8' }).trim().split('\n');
+    expect(symbols).toEqual([expect.stringMatching(/ T hubertkit_cuda_backend$/)]);
+  });
+
+  const noDriver = !fs.existsSync('/proc/driver/nvidia/version');
+  (noDriver ? test : test.skip)('loads without a driver and says that there is none', () => {
+    expect(refusal(folderWith(library), 'cuda')).toMatchObject({
+      code: 'HK_NO_DEVICE',
+      message: expect.stringContaining('no NVIDIA driver is installed'),
+    });
+  });
+});
