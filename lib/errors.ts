@@ -3,6 +3,7 @@ export type ErrorCode =
   | 'HK_ARGUMENT' // a value of the wrong type or out of range
   | 'HK_SHAPE' // tensors that do not fit each other
   | 'HK_DTYPE'
+  | 'HK_PRECISION' // a precision that is unknown, or that this machine does not compute in
   | 'HK_NAME' // no such parameter, feed, op, layer
   | 'HK_DISPOSED' // used after dispose
   | 'HK_BUSY' // a program is already running

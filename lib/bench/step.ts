@@ -2,6 +2,7 @@
 import * as os from 'node:os';
 import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
+import type { Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
 import type { OpProfile } from '../nn/program';
 import { median, pseudoRandom, round, timed } from './median';
@@ -13,7 +14,8 @@ export interface StepBenchOptions {
   batch: number;
   /** Of each row. */
   seconds: number;
-  precision?: 'f32';
+  /** Default 'f32'. */
+  precision?: Precision;
   /** Default: all cores. */
   threads?: number;
   /** Steps timed (default 7) after two that are not. */
@@ -67,7 +69,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   const clusters = 100;
   await using model = HubertModel.create({ config, clusters, seed: 1, device });
   const samples = Math.round(seconds * 16000);
-  const step = model.pretraining({ batch, samples });
+  const step = model.pretraining({ batch, samples, precision });
   const frames = model.frames(samples);
   const random = pseudoRandom(1);
   const input = {

@@ -76,5 +76,6 @@ export interface CoreNative {
   setThreads(threads: number): Promise<void>;
   /** Of 'cpu', 'cuda' or 'cuda:N'; memory in bytes. Throws HK_NO_DEVICE, saying what is missing. */
   deviceInfo(device: string): { variant: string; free: number; total: number };
-  backendInfo(): { name: string; variant: string; dnnl: string; threads: number };
+  /** `bf16`: this processor multiplies bf16. */
+  backendInfo(): { name: string; variant: string; dnnl: string; threads: number; bf16: boolean };
 }

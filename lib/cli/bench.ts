@@ -32,7 +32,7 @@ export function register(program: Command): void {
     .option('--preset <name>', 'nano, tiny, small, base, large, xlarge', 'tiny')
     .option('--batch <n>', 'rows', '8')
     .option('--seconds <s>', 'audio of each row', '4')
-    .option('--precision <p>', 'f32', 'f32')
+    .option('--precision <p>', 'f32 or bf16', 'f32')
     .option('--threads <n>', 'CPU threads (default: all cores)')
     .option('--steps <n>', 'steps timed, after two that are not', '7')
     .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
@@ -69,13 +69,14 @@ async function step(options: StepOptions): Promise<void> {
   const { presets } = require('../nn/config') as typeof import('../nn/config');
   if (!(options.preset in presets))
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
-  if (options.precision !== 'f32')
-    throw new HubertkitError('HK_USAGE', `--precision takes f32, got "${options.precision}".`);
+  if (options.precision !== 'f32' && options.precision !== 'bf16')
+    throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${options.precision}".`);
   const result = await benchStep({
     device: options.device,
     preset: options.preset as keyof typeof presets,
     batch: integer('--batch', options.batch, 1),
     seconds: positive('--seconds', options.seconds),
+    precision: options.precision,
     steps: integer('--steps', options.steps, 1),
     dropout: options.dropout,
     profile: options.profile,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Precision } from '../nn/graph';
 import type { SelftestResult } from '../selftest';
 import { EXIT, print, printJson, run } from './command';
 
@@ -7,14 +8,17 @@ export function register(program: Command): void {
     .command('selftest')
     .description('compare every op, value and gradient, with its formula in double precision')
     .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
+    .option('--precision <p>', 'f32 or bf16', 'f32')
     .option('--only <name>', 'only ops whose name contains this')
     .option('--json', 'print one JSON line')
-    .action((options: { device: string; only?: string; json?: boolean }) =>
+    .action((options: { device: string; precision: string; only?: string; json?: boolean }) =>
       run(async ({ signal }) => {
         const { selftest } = require('../selftest') as typeof import('../selftest');
+        const { checkedPrecision } = require('../nn/steps') as typeof import('../nn/steps');
         const { device, only, json } = options;
+        const precision = checkedPrecision(options.precision as Precision, device);
         if (!json) print(line('op', 'size', 'check', 'error', 'bound', ''));
-        const summary = await selftest({ device, only, signal, onResult: json ? undefined : show });
+        const summary = await selftest({ device, precision, only, signal, onResult: json ? undefined : show });
         if (json) printJson(summary);
         else print(`\n${summary.passed} passed, ${summary.failed} failed`);
         if (summary.failed) process.exitCode = EXIT.failed;

@@ -7,7 +7,9 @@ import { HubertkitError } from '../errors';
 import { Program } from './program';
 import type { ParameterStore } from './store';
 
-export type Dtype = 'f32' | 'i32' | 'u8';
+export type Dtype = 'f32' | 'bf16' | 'i32' | 'u8';
+/** How activations and their gradients are stored between ops; everything else is f32. */
+export type Precision = 'f32' | 'bf16';
 export type Shape = readonly number[];
 
 /** How a parameter (or a slice of it) begins: `normal` (mean a, deviation b), `uniform` in [a, b), `constant` a, `zeros`. */
@@ -69,7 +71,11 @@ export interface OutputSpec {
   accumulates?: boolean;
 }
 
-const dtypeCode = { f32: 0, i32: 2, u8: 3 } as const;
+const dtypeCode = { f32: 0, bf16: 1, i32: 2, u8: 3 } as const;
+const differentiable = (dtype: Dtype) => dtype === 'f32' || dtype === 'bf16';
+
+/** The shape and dtype of a tensor, for an output. */
+export const like = (x: Tensor): OutputSpec => ({ shape: x.shape, dtype: x.dtype });
 
 export class Graph {
   readonly parameters = new Map<string, ParameterSpec>();
@@ -82,6 +88,8 @@ export class Graph {
   private readonly parameterNames = new Map<number, string>();
   private readonly slots = new Map<number, Tensor>();
   private readonly outputs = new Map<string, Tensor>();
+  /** Of activations: ops take it from their inputs, the first ones from here. */
+  readonly precision: Precision;
   private readonly frozen: (name: string) => boolean;
   private readonly labels: string[] = [];
   private gate = -1;
@@ -90,9 +98,10 @@ export class Graph {
   /** `training`: dropout is active. `frozen`: parameters that get no gradient. */
   constructor(
     readonly training: boolean,
-    options: { frozen?: (name: string) => boolean } = {},
+    options: { frozen?: (name: string) => boolean; precision?: Precision } = {},
   ) {
     this.frozen = options.frozen ?? (() => false);
+    this.precision = options.precision ?? 'f32';
   }
 
   /** An input given at every run. */
@@ -164,11 +173,11 @@ export class Graph {
     const gate = this.gateIndex(name);
     let upstream: Tensor | undefined;
     const choose = (open: Tensor, closed: Tensor) =>
-      this.emit('select', [open, closed], { gate }, [{ shape: x.shape }], { requiresGradient: true })[0]!;
+      this.emit('select', [open, closed], { gate }, [like(x)], { requiresGradient: true })[0]!;
     // The gradient of x: through the body when open, straight from above when closed.
     const inner = this.alias(x, (dInner) => (upstream && dInner ? choose(dInner, upstream) : undefined));
     const y = this.whenOpen(gate, () => body(inner));
-    const [out] = this.emit('select', [y, x], { gate }, [{ shape: x.shape }], {
+    const [out] = this.emit('select', [y, x], { gate }, [like(x)], {
       gradient: ([dOut]) => {
         upstream = dOut;
         return [dOut, undefined];
@@ -198,7 +207,7 @@ export class Graph {
     const made = outputs.map((o) =>
       o === null || o instanceof Tensor
         ? o
-        : this.value('temporary', o.shape, o.dtype ?? 'f32', needs && (o.dtype ?? 'f32') === 'f32', {
+        : this.value('temporary', o.shape, o.dtype ?? 'f32', needs && differentiable(o.dtype ?? 'f32'), {
             accumulates: o.accumulates,
           }),
     );
@@ -238,10 +247,9 @@ export class Graph {
   backward(seeds: [Tensor, Tensor][], wanted: Tensor[] = []): (Tensor | undefined)[] {
     const gradients = new Map<Tensor, Tensor>();
     const add = (x: Tensor, g: Tensor) => {
-      if (String(g.shape) !== String(x.shape))
-        throw new HubertkitError('HK_SHAPE', `The gradient of ${x} cannot be ${g}.`);
+      if (String(g) !== String(x)) throw new HubertkitError('HK_SHAPE', `The gradient of ${x} cannot be ${g}.`);
       const known = gradients.get(x);
-      gradients.set(x, known ? this.emit('add', [known, g], {}, [{ shape: x.shape }])[0]! : g);
+      gradients.set(x, known ? this.emit('add', [known, g], {}, [like(x)])[0]! : g);
     };
     for (const [tensor, seed] of seeds) add(tensor, seed);
     for (const record of this.records.slice().reverse()) {
@@ -284,7 +292,7 @@ export class Graph {
     if (!Array.isArray(shape) || shape.some((d) => !Number.isSafeInteger(d) || d < 1))
       throw new HubertkitError('HK_SHAPE', `Dimensions must be whole numbers of at least 1, got [${String(shape)}].`);
     if (!(dtype in dtypeCode))
-      throw new HubertkitError('HK_DTYPE', `dtype must be f32, i32 or u8, got '${String(dtype)}'.`);
+      throw new HubertkitError('HK_DTYPE', `dtype must be f32, bf16, i32 or u8, got '${String(dtype)}'.`);
     this.values.push({ kind, dtype: dtypeCode[dtype], shape: [...shape], ...extra });
     return new Tensor(this, this.values.length - 1, shape, dtype, requiresGradient);
   }

@@ -8,6 +8,7 @@ import {
   add,
   addLayerNorm,
   attention,
+  cast,
   channelMask,
   conv1d,
   convNormGelu,
@@ -172,7 +173,7 @@ export function hubert(
   const { batch, samples } = shape;
   const lengths = g.feed('frameLengths', [batch], 'i32');
   const features = g.scope('extractor', () => {
-    if (c.frontEnd === 'mel') return g.feed('mel', [batch, frames, melDimension]);
+    if (c.frontEnd === 'mel') return cast(g.feed('mel', [batch, frames, melDimension]), g.precision);
     const wave = g.feed('waveform', c.convNorm === 'layer' ? [batch, samples, 1] : [batch, samples]);
     return scaleGradient(featureExtractor(wave, p.at('feature_extractor'), c), c.featureGradMult);
   });

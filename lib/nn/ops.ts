@@ -4,7 +4,7 @@
  * outputs, in this order) is described at the head of native/cpu/ops/<kind>.cpp.
  */
 import { HubertkitError } from '../errors';
-import type { Dtype, Shape, Tensor } from './graph';
+import { type Dtype, like, type Precision, type Shape, type Tensor } from './graph';
 
 function check(condition: boolean, op: string, message: string): asserts condition {
   if (!condition) throw new HubertkitError('HK_SHAPE', `${op}: ${message}`);
@@ -14,12 +14,16 @@ function expectDtype(op: string, name: string, x: Tensor, dtype: Dtype): void {
   if (x.dtype !== dtype) throw new HubertkitError('HK_DTYPE', `${op}: ${name} must be ${dtype}, got ${x}.`);
 }
 
+function expectActivation(op: string, name: string, x: Tensor): void {
+  if (x.dtype !== 'f32' && x.dtype !== 'bf16')
+    throw new HubertkitError('HK_DTYPE', `${op}: ${name} must be f32 or bf16, got ${x}.`);
+}
+
 function expectShape(op: string, name: string, x: Tensor, shape: Shape, dtype: Dtype = 'f32'): void {
   expectDtype(op, name, x, dtype);
   check(String(x.shape) === String(shape), op, `${name} must be ${dtype}[${shape.join(', ')}], got ${x}.`);
 }
 
-const like = (x: Tensor) => ({ shape: x.shape });
 const last = (x: Tensor) => x.shape[x.shape.length - 1];
 const rows = (x: Tensor) => x.elements / last(x);
 
@@ -27,9 +31,17 @@ const rows = (x: Tensor) => x.elements / last(x);
 export const convFrames = (length: number, kernel: number, stride: number) =>
   Math.floor((length - kernel) / stride) + 1;
 
+/** x stored as `dtype`; x itself where it is. */
+export function cast(x: Tensor, dtype: Precision): Tensor {
+  if (x.dtype === dtype) return x;
+  return x.graph.emit('cast', [x], {}, [{ shape: x.shape, dtype }], {
+    gradient: ([dy]) => [cast(dy!, x.dtype as Precision)],
+  })[0]!;
+}
+
 /** a + b, same shape. */
 export function add(a: Tensor, b: Tensor): Tensor {
-  expectShape('add', 'b', b, a.shape);
+  expectShape('add', 'b', b, a.shape, a.dtype);
   return a.graph.emit('add', [a, b], {}, [like(a)], { gradient: ([dy]) => [dy, dy] })[0]!;
 }
 
@@ -71,27 +83,21 @@ export interface Activation {
 /** x W^T + b over the last dimension. x [.., I], weight [O, I], bias [O] -> [.., O]; then GELU where asked for. */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null, options: Activation = {}): Tensor {
   const g = x.graph;
-  expectDtype('linear', 'x', x, 'f32');
+  expectActivation('linear', 'x', x);
   check(weight.shape.length === 2 && weight.shape[1] === last(x), 'linear', `x ${x} does not fit weight ${weight}.`);
   if (bias) expectShape('linear', 'bias', bias, [weight.shape[0]]);
-  const shape = [...x.shape.slice(0, -1), weight.shape[0]];
+  const z = { shape: [...x.shape.slice(0, -1), weight.shape[0]], dtype: x.dtype };
   const withGelu = options.activation === 'gelu';
-  const outputs = g.emit(
-    'linear',
-    [x, weight, bias],
-    { gelu: withGelu ? 1 : 0 },
-    [{ shape }, withGelu ? { shape } : null],
-    {
-      gradient: ([dy]) => {
-        const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
-        const slots = [g.gradientSlot(weight), g.gradientSlot(bias)];
-        if (!x.requiresGradient && !slots[0] && !slots[1]) return [];
-        return [
-          g.emit('linear_grad', [x, weight, dz], {}, [x.requiresGradient ? like(x) : null, ...slots])[0] ?? undefined,
-        ];
-      },
+  const outputs = g.emit('linear', [x, weight, bias], { gelu: withGelu ? 1 : 0 }, [z, withGelu ? z : null], {
+    gradient: ([dy]) => {
+      const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
+      const slots = [g.gradientSlot(weight), g.gradientSlot(bias)];
+      if (!x.requiresGradient && !slots[0] && !slots[1]) return [];
+      return [
+        g.emit('linear_grad', [x, weight, dz], {}, [x.requiresGradient ? like(x) : null, ...slots])[0] ?? undefined,
+      ];
     },
-  );
+  });
   return outputs[0]!;
 }
 
@@ -114,7 +120,7 @@ function slot(weight: Tensor) {
 /** LN(x + dropout(y)): the post-norm residual step. x, y [.., D]. */
 export function addLayerNorm(x: Tensor, y: Tensor, gamma: Tensor, beta: Tensor, p = 0, eps = 1e-5): Tensor {
   const g = x.graph;
-  expectShape('addLayerNorm', 'y', y, x.shape);
+  expectShape('addLayerNorm', 'y', y, x.shape, x.dtype);
   expectShape('addLayerNorm', 'gamma', gamma, [last(x)]);
   expectShape('addLayerNorm', 'beta', beta, [last(x)]);
   const probability = g.training ? p : 0;
@@ -154,7 +160,7 @@ export function attention(qkv: Tensor, lengths: Tensor, options: { heads: number
   const [b, t, d3] = qkv.shape;
   expectShape('attention', 'lengths', lengths, [b], 'i32');
   const attributes = { heads: options.heads, dropout: g.training ? (options.dropout ?? 0) : 0, stream: g.nextStream() };
-  const outputs = [{ shape: [b, t, d3 / 3] }, { shape: [b, options.heads, t] }];
+  const outputs = [{ shape: [b, t, d3 / 3], dtype: qkv.dtype }, { shape: [b, options.heads, t] }];
   const [o, lse] = g.emit('attention', [qkv, lengths], attributes, outputs, {
     gradient: ([dO]) => [g.emit('attention_grad', [qkv, lengths, o, lse, dO!], attributes, [like(qkv)])[0]!],
   });
@@ -202,7 +208,7 @@ export function convNormGelu(
   check(t >= 1, 'convNormGelu', `${n} samples are less than one window of ${k}.`);
   expectShape('convNormGelu', 'gamma', gamma, [c]);
   expectShape('convNormGelu', 'beta', beta, [c]);
-  const outputs = [{ shape: [b, t, c] }, { shape: [b, k + k * k] }];
+  const outputs = [{ shape: [b, t, c], dtype: g.precision }, { shape: [b, k + k * k] }];
   const [y, moments] = g.emit('conv0_norm_gelu', [waveform, weight, gamma, beta], { stride, eps }, outputs, {
     gradient: ([dy]) => {
       g.emit('conv0_norm_gelu_grad', [waveform, weight, gamma, beta, moments, dy!], { stride, eps }, [
@@ -233,25 +239,20 @@ export function conv1d(
   const t = convFrames(x.shape[1], weight.shape[2], stride);
   check(t >= 1, 'conv1d', `${x.shape[1]} frames are less than one kernel of ${weight.shape[2]}.`);
   if (bias) expectShape('conv1d', 'bias', bias, [weight.shape[0]]);
-  const shape = [x.shape[0], t, weight.shape[0]];
+  // A waveform (one channel) stays f32.
+  const z = { shape: [x.shape[0], t, weight.shape[0]], dtype: weight.shape[1] === 1 ? g.precision : x.dtype };
   const withGelu = options.activation === 'gelu';
-  const outputs = g.emit(
-    'conv1d',
-    [x, weight, bias],
-    { stride, gelu: withGelu ? 1 : 0 },
-    [{ shape }, withGelu ? { shape } : null],
-    {
-      gradient: ([dy]) => {
-        const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
-        const made = g.emit('conv1d_grad', [x, weight, dz], { stride }, [
-          x.requiresGradient ? like(x) : null,
-          slot(weight),
-          bias ? slot(bias) : null,
-        ]);
-        return [made[0] ?? undefined];
-      },
+  const outputs = g.emit('conv1d', [x, weight, bias], { stride, gelu: withGelu ? 1 : 0 }, [z, withGelu ? z : null], {
+    gradient: ([dy]) => {
+      const dz = withGelu ? geluGradient(outputs[1]!, dy!) : dy!;
+      const made = g.emit('conv1d_grad', [x, weight, dz], { stride }, [
+        x.requiresGradient ? like(x) : null,
+        slot(weight),
+        bias ? slot(bias) : null,
+      ]);
+      return [made[0] ?? undefined];
     },
-  );
+  });
   return outputs[0]!;
 }
 

@@ -1,8 +1,9 @@
 /** The programs of a model, each compiled at its first run for one batch shape. */
+import { wrapped } from '../binding';
 import type { TypedArray } from '../binding/core';
 import { HubertkitError } from '../errors';
 import { frameCount } from './config';
-import { Graph, type Tensor } from './graph';
+import { Graph, type Precision, type Tensor } from './graph';
 import { type BatchShape, ctcHead, featurePenalty, hubert, layerGate, predictionHead } from './hubert';
 import type { HubertModel } from './model';
 import { argmax, ctc, kmeansAssign } from './ops';
@@ -65,6 +66,18 @@ export interface StepOptions {
   update?: UpdateOptions;
   /** Time each op: `(await step.ready()).lastProfile`. */
   profile?: boolean;
+}
+
+/** Throws HK_PRECISION for an unknown precision and one that this processor does not compute in. */
+export function checkedPrecision(precision: Precision, device: string): Precision {
+  if (precision !== 'f32' && precision !== 'bf16')
+    throw new HubertkitError('HK_PRECISION', `precision must be 'f32' or 'bf16', got '${String(precision)}'.`);
+  if (precision === 'bf16' && device === 'cpu' && !wrapped((n) => n.backendInfo()).bf16)
+    throw new HubertkitError(
+      'HK_PRECISION',
+      "precision 'bf16' needs a processor with AVX512_BF16 or AMX; this one has neither. Use precision 'f32'.",
+    );
+  return precision;
 }
 
 /** Shared by all steps: one graph, compiled once. */
@@ -166,10 +179,12 @@ export interface PretrainOptions extends StepOptions {
 
 export class PretrainStep extends Step {
   private readonly unmasked: boolean;
+  private readonly precision: Precision;
 
-  constructor(model: HubertModel, shape: BatchShape & { unmasked?: boolean }) {
+  constructor(model: HubertModel, shape: BatchShape & { unmasked?: boolean; precision?: Precision }) {
     super(model, shape);
     this.unmasked = shape.unmasked ?? false;
+    this.precision = checkedPrecision(shape.precision ?? 'f32', model.device);
   }
 
   async run(input: MaskedInput, options: PretrainOptions): Promise<MaskedLosses & { update?: UpdateResult }> {
@@ -194,8 +209,8 @@ export class PretrainStep extends Step {
   }
 
   protected build(): Graph {
-    const { model, shape } = this;
-    const g = new Graph(true);
+    const { model, shape, precision } = this;
+    const g = new Graph(true, { precision });
     const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
     const labels = g.feed('labels', [shape.batch, frames], 'i32');
     const top = states[model.config.layers];

@@ -16,6 +16,8 @@ export interface Case {
   size: string;
   /** Differentiable inputs: name and shape. They are filled with normal numbers of this `scale` (default 1). */
   inputs: Record<string, number[]>;
+  /** Inputs that are activations, bf16 in a program of that precision; the others are weights. Absent: the op knows f32 alone. */
+  activations?: string[];
   feeds?: Record<string, Feed>;
   build(x: Record<string, Tensor>, f: Record<string, Tensor>, graph: Graph): Tensor;
   reference(x: Record<string, Numbers>, f: Record<string, Numbers>): Numbers;
@@ -76,6 +78,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'add',
       size,
+      activations: ['a', 'b'],
       inputs: { a: x, b: x },
       build: ({ a, b }) => ops.add(a, b),
       reference: ({ a, b }) => Array.from(a, (v, i) => v + b[i]),
@@ -83,15 +86,24 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'scale',
       size,
+      activations: ['x'],
       inputs: { x },
       build: (p) => ops.scale(p.x, -0.7),
       reference: (p) => Array.from(p.x, (v) => -0.7 * v),
     },
-    { op: 'gelu', size, inputs: { x }, build: (p) => ops.gelu(p.x), reference: (p) => reference.gelu(p.x) },
+    {
+      op: 'gelu',
+      size,
+      activations: ['x'],
+      inputs: { x },
+      build: (p) => ops.gelu(p.x),
+      reference: (p) => reference.gelu(p.x),
+    },
     {
       op: 'dropout',
       size,
       training: true,
+      activations: ['x'],
       inputs: { x },
       build: (p) => ops.dropout(p.x, random.probability, 4),
       reference: (p) => reference.dropout(p.x, random.probability, random.seed, random.draw, 4),
@@ -99,6 +111,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'linear',
       size,
+      activations: ['x'],
       inputs: { x, w: [outputs, d], b: [outputs] },
       build: (p) => ops.linear(p.x, p.w, p.b),
       reference: (p) => reference.linear(p.x, p.w, p.b, d),
@@ -106,6 +119,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'linear, GELU',
       size,
+      activations: ['x'],
       inputs: { x, w: [outputs, d], b: [outputs] },
       build: (p) => ops.linear(p.x, p.w, p.b, { activation: 'gelu' }),
       reference: (p) => reference.gelu(reference.linear(p.x, p.w, p.b, d)),
@@ -113,6 +127,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'layer_norm',
       size,
+      activations: ['x'],
       inputs: { x, gamma: [d], beta: [d] },
       build: (p) => ops.layerNorm(p.x, p.gamma, p.beta),
       reference: (p) => reference.layerNorm(p.x, p.gamma, p.beta, 1e-5),
@@ -120,6 +135,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'add_layer_norm',
       size,
+      activations: ['x', 'y'],
       inputs: { x, y: x, gamma: [d], beta: [d] },
       build: (p) => ops.addLayerNorm(p.x, p.y, p.gamma, p.beta),
       reference: (p) =>
@@ -134,6 +150,7 @@ function rowOps(rows: number, d: number): Case[] {
       op: 'add_layer_norm, dropout',
       size,
       training: true,
+      activations: ['x', 'y'],
       inputs: { x, y: x, gamma: [d], beta: [d] },
       build: (p) => ops.addLayerNorm(p.x, p.y, p.gamma, p.beta, random.probability),
       reference: (p) => {
@@ -149,6 +166,7 @@ function rowOps(rows: number, d: number): Case[] {
     {
       op: 'mean_square',
       size,
+      activations: ['x'],
       inputs: { x },
       build: (p) => ops.meanSquare(p.x),
       reference: (p) => [Array.from(p.x).reduce((sum, v) => sum + v * v, 0) / p.x.length],
@@ -199,6 +217,7 @@ function sequenceOps(b: number, t: number, d: number, heads: number): Case[] {
     {
       op: 'attention',
       size: `${size}, ${heads} heads`,
+      activations: ['qkv'],
       inputs: { qkv: [b, t, 3 * d] },
       feeds: { lengths },
       build: (p, f) => ops.attention(p.qkv, f.lengths, { heads }),
@@ -207,6 +226,7 @@ function sequenceOps(b: number, t: number, d: number, heads: number): Case[] {
     {
       op: 'mask_frames',
       size,
+      activations: ['x'],
       inputs: { x, embedding: [d] },
       feeds: { mask: every(3, 'u8', b, t), lengths },
       build: (p, f) => ops.maskFrames(p.x, f.mask, f.lengths, p.embedding),
@@ -215,6 +235,7 @@ function sequenceOps(b: number, t: number, d: number, heads: number): Case[] {
     {
       op: 'channel_mask',
       size,
+      activations: ['x'],
       inputs: { x },
       feeds: { mask: every(3, 'u8', b, d) },
       build: (p, f) => ops.channelMask(p.x, f.mask),
@@ -223,6 +244,7 @@ function sequenceOps(b: number, t: number, d: number, heads: number): Case[] {
     {
       op: 'select',
       size,
+      activations: ['x'],
       inputs: { x },
       build: (p, _, graph) => graph.gated('open', p.x, (inner) => ops.scale(inner, 3)),
       reference: (p) => Array.from(p.x, (v) => 3 * v),
@@ -234,6 +256,7 @@ function convNormGelu(b: number, n: number, c: number, k: number, stride: number
   return {
     op: 'conv0_norm_gelu',
     size: `${b} x ${n}, ${c} channels`,
+    activations: [],
     inputs: { w: [c, 1, k], gamma: [c], beta: [c] },
     feeds: {
       wave: table('f32', b, n, (row, i) =>
@@ -253,6 +276,7 @@ function conv1d(b: number, t: number, inputs: number, outputs: number, taps: num
     {
       op: 'conv1d',
       size,
+      activations: ['x'],
       inputs: shapes,
       build: (p) => ops.conv1d(p.x, p.w, p.bias, { stride }),
       reference: convolved,
@@ -260,6 +284,7 @@ function conv1d(b: number, t: number, inputs: number, outputs: number, taps: num
     {
       op: 'conv1d, GELU',
       size,
+      activations: ['x'],
       inputs: shapes,
       build: (p) => ops.conv1d(p.x, p.w, p.bias, { stride, activation: 'gelu' }),
       reference: (p) => reference.gelu(convolved(p)),
@@ -280,6 +305,7 @@ function positional(b: number, t: number, d: number, groups: number, taps: numbe
     {
       op: 'pos_conv',
       size: `${b} x ${t} x ${d}, ${groups} groups, kernel ${taps}`,
+      activations: ['x'],
       inputs: { x: [b, t, d], w: weight, bias: [d] },
       build: (p) => ops.posConv(p.x, p.w, p.bias, groups),
       reference: (p) => reference.posConv(p.x, p.w, p.bias, { t, groups }),
@@ -296,6 +322,7 @@ function maskedCrossEntropy(b: number, t: number, d: number, p: number, k: numbe
   const temperature = 0.1;
   const one = (unmasked: boolean): Case => ({
     op: unmasked ? 'masked_cross_entropy, all' : 'masked_cross_entropy',
+    activations: ['hidden'],
     size: `${b} x ${t} x ${d}, ${k} clusters`,
     inputs: { hidden: [b, t, d], w: [p, d], bias: [p], embeddings: [k, p] },
     feeds,

@@ -4,7 +4,8 @@ import { Philox } from '../data/philox';
 import { toHubertkitError, wrapped } from '../binding';
 import { resolveDevice } from '../binding/device';
 import { callOp } from '../nn/call';
-import { Graph, type Tensor } from '../nn/graph';
+import { Graph, type Precision, type Tensor } from '../nn/graph';
+import { cast } from '../nn/ops';
 import { ParameterStore } from '../nn/store';
 import { type Case, cases, random } from './cases';
 import * as reference from './reference';
@@ -12,6 +13,8 @@ import * as reference from './reference';
 export interface SelftestOptions {
   /** Default 'cpu'. */
   device?: string;
+  /** Of activations (default 'f32'); 'bf16' leaves out the ops that have none. */
+  precision?: Precision;
   /** Only ops whose name contains this. */
   only?: string;
   onResult?: (result: SelftestResult) => void;
@@ -37,14 +40,17 @@ export interface SelftestSummary {
   results: SelftestResult[];
 }
 
-const VALUE_BOUND = 1e-5;
-const GRADIENT_BOUND = 1e-4;
+/**
+ * f32: rounding of sums of some hundred terms. bf16: a number is rounded by at most 2^-9 of itself, and up to four roundings follow
+ * one another (a partial sum, the value before GELU, its gradient, the result).
+ */
+const bounds = { f32: { value: 1e-5, gradient: 1e-4 }, bf16: { value: 2 ** -7, gradient: 2 ** -7 } };
 /** Entries of each gradient that are compared with finite differences. */
 const COORDINATES = 24;
 
 /** Runs all cases; never throws because of a failing one. @throws HK_NO_DEVICE */
 export async function selftest(options: SelftestOptions = {}): Promise<SelftestSummary> {
-  const { only = '', onResult, signal } = options;
+  const { precision = 'f32', only = '', onResult, signal } = options;
   const { device } = resolveDevice(options.device ?? 'cpu');
   wrapped((n) => n.deviceInfo(device));
   const results: SelftestResult[] = [];
@@ -52,29 +58,35 @@ export async function selftest(options: SelftestOptions = {}): Promise<SelftestS
     results.push(result);
     onResult?.(result);
   };
-  for (const one of cases.filter(({ op }) => op.includes(only))) {
+  for (const one of casesOf(precision).filter(({ op }) => op.includes(only))) {
     signal?.throwIfAborted();
-    for (const result of await runCase(one, device)) report(result);
+    for (const result of await runCase(one, device, precision)) report(result);
   }
-  if ('adamw'.includes(only)) for (const result of await adamwCase(device)) report(result);
+  if (precision === 'f32' && 'adamw'.includes(only)) for (const result of await adamwCase(device)) report(result);
   const failed = results.filter(({ passed }) => !passed).length;
   return { passed: results.length - failed, failed, device, results };
 }
 
+/** The cases that there are in a precision. */
+export const casesOf = (precision: Precision) => cases.filter((one) => precision === 'f32' || one.activations);
+
 /** The value and, where there is one, the gradient of a case. */
-export async function runCase(one: Case, device = 'cpu'): Promise<SelftestResult[]> {
+export async function runCase(one: Case, device = 'cpu', precision: Precision = 'f32'): Promise<SelftestResult[]> {
   const head = { op: one.op, size: one.size };
+  const bound = bounds[precision];
   try {
-    const inputs = randomInputs(one);
-    const graph = new Graph(one.training ?? false);
-    const x: Record<string, Tensor> = {};
-    for (const [name, shape] of Object.entries(one.inputs)) x[name] = graph.parameter(name, shape, { kind: 'zeros' });
+    // Numbers that bf16 holds exactly: only what the op itself rounds is compared, not what GELU's slope makes of rounded weights.
+    const inputs = mapValues(randomInputs(one), (values) => (precision === 'bf16' ? values.map(roundToBf16) : values));
+    const graph = new Graph(one.training ?? false, { precision });
+    const parameters = mapValues(one.inputs, (shape, name) => graph.parameter(name, shape, { kind: 'zeros' }));
+    const x = mapValues(parameters, (p, name) => (one.activations?.includes(name) ? cast(p, precision) : p));
     const f: Record<string, Tensor> = {};
     for (const [name, { shape, dtype }] of Object.entries(one.feeds ?? {})) f[name] = graph.feed(name, shape, dtype);
-    const y = one.build(x, f, graph);
+    const built = one.build(x, f, graph);
+    const y = built.dtype === 'bf16' ? cast(built, 'f32') : built;
     graph.output('y', y);
-    const seed = one.seed === null ? undefined : Float32Array.from(one.seed ?? normal(y.elements, 99));
-    if (seed) differentiate(graph, x, y);
+    const seed = one.seed === null ? undefined : Float32Array.from(one.seed ?? normal(y.elements, 99).map(roundToBf16));
+    if (seed) differentiate(graph, parameters, y);
     await using store = new ParameterStore([...graph.parameters.values()], device);
     for (const [name, values] of Object.entries(inputs)) store.write(name, values);
     await using program = await graph.compile(store);
@@ -84,20 +96,20 @@ export async function runCase(one: Case, device = 'cpu'): Promise<SelftestResult
 
     const exact = Object.fromEntries(Object.entries(inputs).map(([name, values]) => [name, Float64Array.from(values)]));
     const expected = one.reference(exact, feeds);
-    const results = [result(head, 'value', valueError(outputs.y, expected), VALUE_BOUND)];
+    const results = [result(head, 'value', valueError(outputs.y, expected), bound.value)];
     if (seed) {
       const objective = () =>
         Array.from(one.reference(exact, feeds)).reduce((sum, value, i) => sum + value * seed[i], 0);
       const error = gradientError(exact, objective, (name) =>
         add(store.read(name, 'gradients'), outputs[`gradient of ${name}`]),
       );
-      results.push(result(head, 'gradient', error, GRADIENT_BOUND));
+      results.push(result(head, 'gradient', error, bound.gradient));
     }
     return results;
   } catch (error) {
     const { code, message } = toHubertkitError(error);
     return [
-      { ...head, check: 'value', error: Number.NaN, bound: VALUE_BOUND, passed: false, message: `${code}: ${message}` },
+      { ...head, check: 'value', error: Number.NaN, bound: bound.value, passed: false, message: `${code}: ${message}` },
     ];
   }
 }
@@ -137,11 +149,18 @@ async function adamwCase(device: string): Promise<SelftestResult[]> {
       valueError(got[3].data, expected.m),
       valueError(got[4].data, expected.v),
     ];
-    return [result(head, 'value', Math.max(...errors), VALUE_BOUND)];
+    return [result(head, 'value', Math.max(...errors), bounds.f32.value)];
   } catch (error) {
     const { code, message } = toHubertkitError(error);
     return [
-      { ...head, check: 'value', error: Number.NaN, bound: VALUE_BOUND, passed: false, message: `${code}: ${message}` },
+      {
+        ...head,
+        check: 'value',
+        error: Number.NaN,
+        bound: bounds.f32.value,
+        passed: false,
+        message: `${code}: ${message}`,
+      },
     ];
   }
 }
@@ -165,6 +184,17 @@ function randomInputs(one: Case): Record<string, Float32Array> {
       ),
     ]),
   );
+}
+
+function mapValues<A, B>(record: Record<string, A>, f: (value: A, key: string) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value, key)]));
+}
+
+/** The nearest number with 8 significant bits (a tie: the even one), as bf16 keeps it. */
+function roundToBf16(x: number): number {
+  const unit = 2 ** (Math.floor(Math.log2(Math.abs(x) || 1)) - 7);
+  const [low, rest] = [Math.floor(x / unit), x / unit - Math.floor(x / unit)];
+  return unit * (rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low);
 }
 
 function normal(length: number, stream: number): Float32Array {

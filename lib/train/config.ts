@@ -45,7 +45,8 @@ const configSchema = z.strictObject({
   /** CPU threads; 0: all cores. */
   threads: z.int().min(0),
   device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
-  precision: z.enum(['f32']),
+  /** Of activations in training: bf16 is faster where the processor has AVX512_BF16 or AMX; parameters and optimiser stay f32. */
+  precision: z.enum(['f32', 'bf16']),
   /** Splits to train on; []: the corpus's own partition. */
   trainSplits: z.array(z.string()),
   /** Splits to validate on; []: dev* and valid*, or 5 % of the training utterances where there are none. */

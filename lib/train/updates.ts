@@ -103,7 +103,13 @@ export async function runUpdate(
   for (const [i, { shape, input, maskedFrames }] of update.batches.entries()) {
     if (session.signal?.aborted) return undefined;
     const draw = update.position + i;
-    const step = model.pretraining({ batch: shape.batch, samples: shape.samples, unmasked: unmaskedWeight > 0 });
+    const { batch, samples } = shape;
+    const step = model.pretraining({
+      batch,
+      samples,
+      unmasked: unmaskedWeight > 0,
+      precision: session.config.precision,
+    });
     const share = maskedFrames / Math.max(1, update.maskedFrames);
     const result = await step.run(input, {
       seed: entry.seed,

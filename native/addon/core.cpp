@@ -12,6 +12,7 @@
 #include "core/backends.h"
 #include "core/program.h"
 #include "cpu/cpu.h"
+#include "cpu/gemm.h"
 
 namespace hk {
 namespace {
@@ -329,6 +330,7 @@ Napi::Value backend_info(const Napi::CallbackInfo& info) {
   result.Set("name", cpu_backend()->name);
   result.Set("variant", cpu_backend()->variant);
   result.Set("dnnl", std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch));
+  result.Set("bf16", has_bf16());
   result.Set("threads", omp_get_max_threads());
   return result;
 }

@@ -5,7 +5,7 @@
 // On AVX-512 both are sixteen quartics chosen by register lookup, which costs half of the other form: one odd rational
 // function x P(x^2) / Q(x^2) plus a half (minimax fits; all coefficients of Q are positive, so nothing cancels). NaN stays NaN.
 #pragma once
-#include "cpu/simd.h"
+#include "cpu/op.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -111,6 +111,12 @@ static inline v16 by_register(v16 x, const F& f) {
 
 static inline v16 gelu(v16 x) { return by_register(x, gelu_register); }
 static inline v16 gelu_derivative(v16 x) { return by_register(x, gelu_derivative_register); }
+
+// y = gelu(x) over a whole tensor; y may be x.
+template <class T>
+static inline void gelu_all(const T* x, T* y, int64_t n) {
+  parallel_chunks(n, 16384, [=](int64_t, int64_t begin, int64_t end) { map(x, y, begin, end, [](v16 v) { return gelu(v); }); });
+}
 
 }  // namespace HK_ISA
 }  // namespace hk

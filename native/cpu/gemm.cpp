@@ -1,5 +1,7 @@
 #include "cpu/gemm.h"
 
+#include <cpuid.h>
+
 #include <oneapi/dnnl/dnnl.hpp>
 
 namespace hk {
@@ -16,14 +18,15 @@ dnnl::stream& stream() {
   return s;
 }
 
+memory::data_type type_of(hk_dtype dtype) { return dtype == HK_BF16 ? memory::data_type::bf16 : memory::data_type::f32; }
+
 class OneDnnGemm final : public Gemm {
  public:
   explicit OneDnnGemm(const GemmShape& s) {
-    const auto type = memory::data_type::f32;
-    a_ = memory::desc({s.m, s.k}, type, memory::dims{s.a_row, s.a_column});
-    b_ = memory::desc({s.k, s.n}, type, memory::dims{s.b_row, s.b_column});
-    c_ = memory::desc({s.m, s.n}, type, memory::dims{s.ldc, 1});
-    if (s.bias) bias_ = memory::desc({1, s.n}, type, memory::dims{s.n, 1});
+    a_ = memory::desc({s.m, s.k}, type_of(s.ab), memory::dims{s.a_row, s.a_column});
+    b_ = memory::desc({s.k, s.n}, type_of(s.ab), memory::dims{s.b_row, s.b_column});
+    c_ = memory::desc({s.m, s.n}, type_of(s.c), memory::dims{s.ldc, 1});
+    if (s.bias) bias_ = memory::desc({1, s.n}, memory::data_type::f32, memory::dims{s.n, 1});
     has_bias_ = s.bias;
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -53,7 +56,7 @@ class OneDnnGemm final : public Gemm {
     }
   }
   size_t scratch_bytes() const override { return scratch_.get_size(); }
-  void run(const float* a, const float* b, float* c, const float* bias, void* scratch) const override {
+  void run(const void* a, const void* b, void* c, const float* bias, void* scratch) const override {
     ma_.set_data_handle((void*)a);
     mb_.set_data_handle((void*)b);
     mc_.set_data_handle(c);
@@ -73,7 +76,17 @@ class OneDnnGemm final : public Gemm {
 
 }  // namespace
 
+const char* const kNoBf16 = "precision 'bf16' needs a processor with AVX512_BF16 or AMX; this one has neither, use precision 'f32'";
+
+bool has_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool avx512_bf16 = __builtin_cpu_supports("avx512f") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+  const bool amx_bf16 = __builtin_cpu_supports("avx512f") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+  return avx512_bf16 || amx_bf16;
+}
+
 Gemm* Gemm::make(const GemmShape& shape) {
+  if (shape.ab == HK_BF16 && !has_bf16()) return nullptr;
   try {
     return new OneDnnGemm(shape);
   } catch (const std::exception&) {

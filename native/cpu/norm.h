@@ -7,11 +7,6 @@
 namespace hk {
 namespace HK_ISA {
 
-static inline v16 load_tail(const float* p, int64_t left) { return left >= 16 ? load(p) : load_n(p, (int)left); }
-static inline void store_tail(float* p, v16 v, int64_t left) {
-  if (left >= 16) store(p, v);
-  else store_n(p, v, (int)left);
-}
 // 1 in the first `left` lanes, 0 in the others.
 static inline v16 lanes(int64_t left) {
   const v16 count = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -19,7 +14,8 @@ static inline v16 lanes(int64_t left) {
 }
 
 // stats = {mean, 1 / standard deviation}.
-static inline void norm_row(int64_t width, const float* x, const float* gamma, const float* beta, float eps, float* y,
+template <class T>
+static inline void norm_row(int64_t width, const T* x, const float* gamma, const float* beta, float eps, T* y,
                             float* stats) {
   v16 total = {};
   for (int64_t i = 0; i < width; i += 16) total += load_tail(x + i, width - i);
@@ -41,8 +37,9 @@ static inline void norm_row(int64_t width, const float* x, const float* gamma, c
 
 // dx = (g - mean(g) - unit * mean(g * unit)) / deviation (+ direct), g = dy * gamma; dgamma += dy * unit, dbeta += dy.
 // `direct` may be NULL: a gradient that reaches x past the norm.
-static inline void norm_row_grad(int64_t width, const float* x, const float* gamma, const float* stats, const float* dy,
-                                 const float* direct, float* dx, float* dgamma, float* dbeta) {
+template <class T>
+static inline void norm_row_grad(int64_t width, const T* x, const float* gamma, const float* stats, const T* dy, const T* direct, T* dx, float* dgamma,
+                                 float* dbeta) {
   const float mean = stats[0], inverse = stats[1];
   v16 sum_g = {}, sum_gu = {};
   for (int64_t i = 0; i < width; i += 16) {

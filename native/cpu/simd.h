@@ -29,16 +29,59 @@ typedef float   vku __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
+
+// bfloat16: the upper half of a float. Only stored, never computed with; rounded to nearest even, NaN stays NaN.
+struct bf16 {
+  uint16_t bits;
+  bf16() = default;
+  bf16(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    bits = (uint16_t)((x != x ? 0x7fc00000u : u + 0x7fff + (u >> 16 & 1)) >> 16);
+  }
+  operator float() const {
+    const uint32_t u = (uint32_t)bits << 16;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+  }
+};
+typedef uint16_t h16 __attribute__((vector_size(32)));
+typedef uint16_t h16u __attribute__((vector_size(32), aligned(2)));
+
+static inline v16  load(const bf16* p) { return (v16)(__builtin_convertvector(*(const h16u*)p, u16) << 16); }
+static inline void store(bf16* p, v16 v) {
+  const u16 u = (u16)v, rounded = u + 0x7fff + (u >> 16 & 1);
+  *(h16u*)p = __builtin_convertvector((v != v ? u16{} + 0x7fc00000u : rounded) >> 16, h16);
+}
 static inline v16  splat(float x) { return x - v16{}; }  // x - 0 is x (x + 0 is not for -0), so this is one broadcast
-static inline v16  load_n(const float* p, int n) {  // n < 16 floats, the rest zero
-  float t[16] = {0};
-  memcpy(t, p, (size_t)n * sizeof(float));
+template <class T>
+static inline v16 load_n(const T* p, int n) {  // n < 16 elements, the rest zero
+  T t[16];
+  memset((void*)t, 0, sizeof t);
+  memcpy((void*)t, p, (size_t)n * sizeof(T));
   return load(t);
 }
-static inline void store_n(float* p, v16 v, int n) {
-  float t[16];
+template <class T>
+static inline void store_n(T* p, v16 v, int n) {
+  T t[16];
   store(t, v);
-  memcpy(p, t, (size_t)n * sizeof(float));
+  memcpy((void*)p, t, (size_t)n * sizeof(T));
+}
+// The next 16 elements of a row of which `left` are left.
+template <class T>
+static inline v16 load_tail(const T* p, int64_t left) { return left >= 16 ? load(p) : load_n(p, (int)left); }
+template <class T>
+static inline void store_tail(T* p, v16 v, int64_t left) {
+  if (left >= 16) store(p, v);
+  else store_n(p, v, (int)left);
+}
+// y[i] = f(vector of x from i) over [begin, end); f sees zeros behind the end.
+template <class T, class U, class F>
+static inline void map(const T* x, U* y, int64_t begin, int64_t end, const F& f) {
+  int64_t i = begin;
+  for (; i + 16 <= end; i += 16) store(y + i, f(load(x + i)));
+  if (i < end) store_n(y + i, f(load_n(x + i, (int)(end - i))), (int)(end - i));
 }
 // The greater / the smaller of each pair, and b where one of the two is NaN.
 #if defined(__AVX512F__)  // one instruction, where GCC makes a comparison and a blend of a > b ? a : b

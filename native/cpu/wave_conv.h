@@ -24,15 +24,34 @@ static inline void pack_wave_weights(const float* w, int64_t channels, int64_t k
 // One machine register of channels; the last one may have fewer than kLanes left.
 static inline vk load_register(const float* p) { return *(const vku*)p; }
 static inline void store_register(float* p, vk v) { *(vku*)p = v; }
-static inline vk load_channels(const float* p, int64_t left) {
+static inline vk load_register(const bf16* p) {
+#if defined(__AVX512F__)
+  return load(p);
+#else
+  vk v;
+  for (int i = 0; i < kLanes; i++) v[i] = p[i];
+  return v;
+#endif
+}
+static inline void store_register(bf16* p, vk v) {
+#if defined(__AVX512F__)
+  store(p, v);
+#else
+  for (int i = 0; i < kLanes; i++) p[i] = v[i];
+#endif
+}
+template <class T>
+static inline vk load_channels(const T* p, int64_t left) {
   if (left >= kLanes) return load_register(p);
   vk v = {};
-  if (left > 0) memcpy(&v, p, (size_t)left * sizeof(float));
+  for (int64_t i = 0; i < left; i++) v[i] = p[i];
   return v;
 }
-static inline void store_channels(float* p, vk v, int64_t left) {
+template <class T>
+static inline void store_channels(T* p, vk v, int64_t left) {
   if (left >= kLanes) store_register(p, v);
-  else if (left > 0) memcpy(p, &v, (size_t)left * sizeof(float));
+  else
+    for (int64_t i = 0; i < left; i++) p[i] = v[i];
 }
 
 // Frames at a time whose activations stay in the first-level cache.

@@ -1,14 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import * as path from 'node:path';
-import { packageRoot } from '../../lib/binding';
-import { runCase, selftest } from '../../lib/selftest';
+import { native, packageRoot } from '../../lib/binding';
+import { casesOf, runCase, selftest } from '../../lib/selftest';
 import { cases } from '../../lib/selftest/cases';
 import { ctc, erf, maskedCrossEntropy } from '../../lib/selftest/reference';
 
-test.each(cases.map((one) => [one.op, one.size, one] as const))(
-  '%s (%s) agrees with its formula',
-  async (_op, _size, one) => {
-    for (const result of await runCase(one)) expect(result).toMatchObject({ passed: true });
+const precisions = native().backendInfo().bf16 ? (['f32', 'bf16'] as const) : (['f32'] as const);
+
+test.each(precisions.flatMap((p) => casesOf(p).map((one) => [one.op, one.size, p, one] as const)))(
+  '%s (%s, %s) agrees with its formula',
+  async (_op, _size, precision, one) => {
+    for (const result of await runCase(one, 'cpu', precision)) expect(result).toMatchObject({ passed: true });
   },
 );
 

@@ -3,6 +3,7 @@
 // Keys t >= length take no part; queries at padded frames are computed like any other; a row of length 0 gives o = 0, lse = 0.
 // Dropout falls on the probabilities; element ((b heads + h) T + i) T + j.
 //
+// qkv, o and their gradients may be bf16: tiles are f32 in either case.
 // Forward: work item = (batch row, head, block of queries). k transposed (and scaled) and v of every head are first copied to
 // dense, padded scratch; then scores of the block (block x length) -> softmax in place -> times v.
 // Backward: work item = (batch row, head), so that dk and dv have one writer and one order of summation. Probabilities are
@@ -54,8 +55,8 @@ struct Sizes {
 int expect_attention(hk_call* call, const char* op) {
   const hk_tensor& qkv = call->inputs[0];
   char text[96];
-  if (expect_dense(call, op, "qkv", qkv, HK_F32, 3)) return 1;
-  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be f32[batch, frames, 3 width], got %s", op, describe(qkv, text));
+  if (expect_activation(call, op, "qkv", qkv, 3)) return 1;
+  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be [batch, frames, 3 width], got %s", op, describe(qkv, text));
   if (expect(call, op, "lengths", call->inputs[1], HK_I32, {qkv.shape[0]})) return 1;
   const int64_t width = qkv.shape[2] / 3;
   if (expect_integer(call, op, "heads", 1, 1, (double)width) || expect_dropout(call, op)) return 1;
@@ -71,7 +72,8 @@ int64_t thread_slots(int64_t items) {
 int use_threads(const hk_call* call) { return (int)smaller((int64_t)(intptr_t)call->state, omp_get_max_threads()); }
 
 // out[rows, padded depth] = factor * x (rows `stride` apart), padded with zeros.
-void copy_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, int64_t stride, float factor, float* out) {
+template <class T>
+void copy_rows(int64_t rows, int64_t depth, int64_t padded, const T* x, int64_t stride, float factor, float* out) {
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t i = 0; i < depth; i++) out[r * padded + i] = factor * x[r * stride + i];
     for (int64_t i = depth; i < padded; i++) out[r * padded + i] = 0;
@@ -79,7 +81,8 @@ void copy_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, int6
 }
 
 // out[depth, rows] = factor * x^T, `ld` apart, columns padded with zeros to a multiple of 16.
-void copy_transposed(int64_t rows, int64_t depth, const float* x, int64_t stride, float factor, float* out, int64_t ld) {
+template <class T>
+void copy_transposed(int64_t rows, int64_t depth, const T* x, int64_t stride, float factor, float* out, int64_t ld) {
   for (int64_t r = 0; r < rows; r += 16) {
     const int64_t n = smaller(16, rows - r);
     for (int64_t i = 0; i < depth; i++) {
@@ -127,7 +130,7 @@ int attention_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "attention";
   if (expect_counts(call, op, 2, 2) || expect_attention(call, op)) return 1;
   const Sizes z(call, false);
-  if (expect(call, op, "o", call->outputs[0], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect(call, op, "o", call->outputs[0], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
   if (present(call->outputs[1]) && expect(call, op, "lse", call->outputs[1], HK_F32, {z.batch, z.heads, z.frames})) return 1;
   const ForwardScratch scratch(z);
   const int64_t slots = thread_slots(z.batch * z.heads * z.query_blocks);
@@ -137,8 +140,9 @@ int attention_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
 }
 
 // The outputs of queries first .. first + count of one head.
-void attend(const Sizes& z, const Dropout& dropout, const float* q, const float* kt, const float* v, int64_t length, int64_t pair,
-            int64_t first, int64_t count, float* o, float* lse, float* scratch) {
+template <class T>
+void attend(const Sizes& z, const Dropout& dropout, const T* q, const float* kt, const float* v, int64_t length, int64_t pair,
+            int64_t first, int64_t count, T* o, float* lse, float* scratch) {
   float *block = scratch, *scores = block + z.queries * z.padded_depth, *out = scores + z.queries * z.score_row();
   uint32_t* words = (uint32_t*)(out + z.queries * z.padded_depth);
   copy_rows(count, z.depth, z.padded_depth, q, z.row(), 1, block);
@@ -157,18 +161,21 @@ void attend(const Sizes& z, const Dropout& dropout, const float* q, const float*
     for (int64_t d = 0; d < z.depth; d++) o[i * z.width + d] = out[i * z.padded_depth + d] * inverse[i];
 }
 
-void attend_to_nothing(const Sizes& z, int64_t count, float* o, float* lse) {
-  for (int64_t i = 0; i < count; i++) memset(o + i * z.width, 0, (size_t)z.depth * sizeof(float));
+template <class T>
+void attend_to_nothing(const Sizes& z, int64_t count, T* o, float* lse) {
+  for (int64_t i = 0; i < count; i++) memset((void*)(o + i * z.width), 0, (size_t)z.depth * sizeof(T));
   if (lse) memset(lse, 0, (size_t)count * sizeof(float));
 }
 
-int attention_run(hk_call* call) {
+template <class T>
+int attention_as(hk_call* call) {
   const Sizes z(call, false);
   const ForwardScratch size(z);
   const Dropout dropout(call);
-  const float* qkv = f32(call->inputs[0]);
+  const T* qkv = data<T>(call->inputs[0]);
   const int32_t* lengths = i32(call->inputs[1]);
-  float *o = f32(call->outputs[0]), *lse = present(call->outputs[1]) ? f32(call->outputs[1]) : nullptr;
+  T* o = data<T>(call->outputs[0]);
+  float* lse = f32(call->outputs[1]);
   float *heads = (float*)call->scratch, *threads = heads + z.batch * z.heads * size.head;
   const int64_t pairs = z.batch * z.heads;
 #pragma omp parallel num_threads(use_threads(call))
@@ -176,7 +183,7 @@ int attention_run(hk_call* call) {
 #pragma omp for schedule(dynamic)
     for (int64_t pair = 0; pair < pairs; pair++) {
       const int64_t b = pair / z.heads, h = pair % z.heads, length = clamp_length(lengths[b], z.frames);
-      const float* k = qkv + b * z.frames * z.row() + z.width + h * z.depth;
+      const T* k = qkv + b * z.frames * z.row() + z.width + h * z.depth;
       float* kt = heads + pair * size.head;
       copy_transposed(length, z.depth, k, z.row(), z.scale, kt, z.score_row());
       copy_rows(length, z.depth, z.padded_depth, k + z.width, z.row(), 1, kt + z.depth * z.score_row());
@@ -187,20 +194,22 @@ int attention_run(hk_call* call) {
       const int64_t first = item % z.query_blocks * z.queries, count = smaller(z.queries, z.frames - first);
       if (count <= 0) continue;
       const int64_t length = clamp_length(lengths[b], z.frames);
-      float* to = o + (b * z.frames + first) * z.width + h * z.depth;
+      T* to = o + (b * z.frames + first) * z.width + h * z.depth;
       float* to_lse = lse ? lse + pair * z.frames + first : nullptr;
-      const float *kt = heads + pair * size.head, *q = qkv + (b * z.frames + first) * z.row() + h * z.depth;
+      const float* kt = heads + pair * size.head;
+      const T* q = qkv + (b * z.frames + first) * z.row() + h * z.depth;
       if (length == 0) attend_to_nothing(z, count, to, to_lse);
       else attend(z, dropout, q, kt, kt + z.depth * z.score_row(), length, pair, first, count, to, to_lse, threads + omp_get_thread_num() * size.thread);
     }
   }
   return 0;
 }
+int attention_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], attention_as, call); }
 
 hk_cost attention_cost(const hk_call* call) {
   const Sizes z(call, false);
   const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {4 * bt * (double)z.frames * d, 16 * bt * d};
+  return {4 * bt * (double)z.frames * d, 4.0 * element_bytes(call->inputs[0]) * bt * d};
 }
 
 // ---- backward ----
@@ -237,9 +246,9 @@ int attention_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "attention_grad";
   if (expect_counts(call, op, 5, 1) || expect_attention(call, op)) return 1;
   const Sizes z(call, true);
-  if (expect(call, op, "o", call->inputs[2], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect(call, op, "o", call->inputs[2], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
   if (expect(call, op, "lse", call->inputs[3], HK_F32, {z.batch, z.heads, z.frames})) return 1;
-  if (expect(call, op, "do", call->inputs[4], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect(call, op, "do", call->inputs[4], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
   if (expect_like(call, op, "dqkv", call->outputs[0], call->inputs[0])) return 1;
   const int64_t slots = thread_slots(z.batch * z.heads);
   *state = (void*)(intptr_t)slots;
@@ -263,7 +272,8 @@ void tile_row_grad(const Dropout& dropout, uint64_t element, int64_t count, floa
 }
 
 // Keys begin .. begin + count of one head against all its queries: adds to t.dq, leaves t.dk (without the scale) and t.dv.
-void key_block_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const float* k, const float* v, const float* lse,
+template <class T>
+void key_block_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const T* k, const T* v, const float* lse,
                     int64_t pair, int64_t begin, int64_t count) {
   const int64_t ld = z.score_row(), depth = z.padded_depth, columns = round_up(count, 16);
   copy_transposed(count, z.depth, k, z.row(), z.scale, t.kt, ld);
@@ -284,13 +294,15 @@ void key_block_grad(const Sizes& z, const Dropout& dropout, const BackwardScratc
   }
 }
 
-void store_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, float factor, float* out, int64_t stride) {
+template <class T>
+void store_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, float factor, T* out, int64_t stride) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t i = 0; i < depth; i++) out[r * stride + i] = factor * x[r * padded + i];
 }
 
-void head_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const float* q, const float* o, const float* d_o,
-               const float* lse, int64_t length, int64_t pair, float* dq) {
+template <class T>
+void head_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t, const T* q, const T* o, const T* d_o, const float* lse,
+               int64_t length, int64_t pair, T* dq) {
   const int64_t depth = z.padded_depth;
   copy_rows(z.frames, z.depth, depth, q, z.row(), 1, t.q);
   copy_rows(z.frames, z.depth, depth, d_o, z.width, 1, t.d_o);
@@ -300,8 +312,8 @@ void head_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t,
     t.delta[i] = total;
   }
   if (length == 0) memset(t.dq, 0, (size_t)(z.frames * depth) * sizeof(float));
-  const float *k = q + z.width, *v = q + 2 * z.width;
-  float *dk = dq + z.width, *dv = dq + 2 * z.width;
+  const T *k = q + z.width, *v = q + 2 * z.width;
+  T *dk = dq + z.width, *dv = dq + 2 * z.width;
   for (int64_t begin = 0; begin < length; begin += z.keys) {
     const int64_t count = smaller(z.keys, length - begin), at = begin * z.row();
     key_block_grad(z, dropout, t, k + at, v + at, lse, pair, begin, count);
@@ -310,17 +322,20 @@ void head_grad(const Sizes& z, const Dropout& dropout, const BackwardScratch& t,
   }
   store_rows(z.frames, z.depth, depth, t.dq, 1, dq, z.row());
   for (int64_t i = length; i < z.frames; i++) {
-    memset(dk + i * z.row(), 0, (size_t)z.depth * sizeof(float));
-    memset(dv + i * z.row(), 0, (size_t)z.depth * sizeof(float));
+    memset((void*)(dk + i * z.row()), 0, (size_t)z.depth * sizeof(T));
+    memset((void*)(dv + i * z.row()), 0, (size_t)z.depth * sizeof(T));
   }
 }
 
-int attention_grad_run(hk_call* call) {
+template <class T>
+int attention_grad_as(hk_call* call) {
   const Sizes z(call, true);
   const Dropout dropout(call);
-  const float *qkv = f32(call->inputs[0]), *o = f32(call->inputs[2]), *lse = f32(call->inputs[3]), *d_o = f32(call->inputs[4]);
+  const T *qkv = data<T>(call->inputs[0]), *o = data<T>(call->inputs[2]), *d_o = data<T>(call->inputs[4]);
+  const float* lse = f32(call->inputs[3]);
   const int32_t* lengths = i32(call->inputs[1]);
-  float *dqkv = f32(call->outputs[0]), *scratch = (float*)call->scratch;
+  T* dqkv = data<T>(call->outputs[0]);
+  float* scratch = (float*)call->scratch;
   const int64_t floats = BackwardScratch(z, nullptr).floats;
 #pragma omp parallel for schedule(dynamic) num_threads(use_threads(call))
   for (int64_t pair = 0; pair < z.batch * z.heads; pair++) {
@@ -331,11 +346,12 @@ int attention_grad_run(hk_call* call) {
   }
   return 0;
 }
+int attention_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], attention_grad_as, call); }
 
 hk_cost attention_grad_cost(const hk_call* call) {
   const Sizes z(call, true);
   const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {10 * bt * (double)z.frames * d, 32 * bt * d};
+  return {10 * bt * (double)z.frames * d, 8.0 * element_bytes(call->inputs[0]) * bt * d};
 }
 
 }  // namespace

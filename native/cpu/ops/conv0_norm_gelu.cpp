@@ -1,6 +1,7 @@
 // conv0 + GroupNorm (one channel a group) + GELU of the waveform feature extractor, in one pass over the output.
 //
 //   wave [B, N], w [C, 1, K], gamma [C], beta [C]  ->  y [B, T, C],  T = (N - K) / stride + 1;  moments [B, K + K*K]
+//   y and its gradient may be bf16, the rest is f32
 //
 // The convolution is linear in the window x_t = wave[t*stride .. t*stride + K), so that its statistics over time need no pass over
 // its output: with m and R the mean and the (biased) covariance of the windows of a row, channel c has mean w_c . m and variance
@@ -11,6 +12,7 @@
 //   dbeta = G     dgamma = rs w . A     dw = gamma rs (A - dgamma rs R w)
 //
 // Windows are taken relative to a constant near the row's mean, in float32; moments are summed in double.
+#include "cpu/cast.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/wave_conv.h"
@@ -90,10 +92,10 @@ int check(hk_call* call, const char* op, bool backward) {
   const Sizes s = sizes_of(call);
   if (expect(call, op, "gamma", call->inputs[2], HK_F32, {s.channels}) || expect(call, op, "beta", call->inputs[3], HK_F32, {s.channels})) return 1;
   if (!backward)
-    return expect(call, op, "y", call->outputs[0], HK_F32, {s.batch, s.frames, s.channels}) ||
+    return expect(call, op, "y", call->outputs[0], dtype_of(call->outputs[0]), {s.batch, s.frames, s.channels}) ||
            expect(call, op, "moments", call->outputs[1], HK_F32, {s.batch, s.moments});
   return expect(call, op, "moments", call->inputs[4], HK_F32, {s.batch, s.moments}) ||
-         expect(call, op, "dy", call->inputs[5], HK_F32, {s.batch, s.frames, s.channels}) ||
+         expect(call, op, "dy", call->inputs[5], dtype_of(call->inputs[5]), {s.batch, s.frames, s.channels}) ||
          expect(call, op, "dw", call->outputs[0], HK_F32, {s.channels, 1, s.kernel}) ||
          expect(call, op, "dgamma", call->outputs[1], HK_F32, {s.channels}) ||
          expect(call, op, "dbeta", call->outputs[2], HK_F32, {s.channels});
@@ -220,25 +222,27 @@ void find_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
   }
 }
 
-template <int K>
+template <int K, class T>
 void forward(const hk_call* call, const Sizes& s, const Scratch& p) {
   find_moments<K>(call, s, p);
   fold(call, s, p);
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
-    float* y = f32(call->outputs[0]) + b * s.frames * s.channels;
+    T* y = data<T>(call->outputs[0]) + b * s.frames * s.channels;
     wave_conv<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel,
                  [&](int64_t t, int64_t c, vk z) { store_channels(y + t * s.channels + c, gelu_register(z), s.channels - c); });
   });
 }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const Scratch p = layout(s, call->scratch, forward_sums(s));
-  if (s.kernel == 10) forward<10>(call, s, p);
-  else forward<0>(call, s, p);
+  if (s.kernel == 10) forward<10, T>(call, s, p);
+  else forward<0, T>(call, s, p);
   return 0;
 }
+int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
 
 // Windows relative to the row's first moment; the moments themselves relative to the same.
 void restore_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
@@ -275,19 +279,19 @@ void finish_channel(const hk_call* call, const Sizes& s, const Scratch& p, int64
   f32(call->outputs[2])[c] += (float)dbeta;
 }
 
-template <int K>
+template <int K, class T>
 void backward(const hk_call* call, const Sizes& s, const Scratch& p) {
   restore_moments(call, s, p);
   fold(call, s, p);
   const int64_t size = (s.kernel + 1) * s.lanes, ahead = wave_block(s.channels) * s.channels;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
-    const float* dy = f32(call->inputs[5]) + b * s.frames * s.channels;
+    const T* dy = data<T>(call->inputs[5]) + b * s.frames * s.channels;
     float* sums = (float*)p.sums + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
     wave_conv_grad<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel, sums,
                       [&](int64_t t, int64_t c, vk z) {
-                        const float* at = dy + t * s.channels + c;
+                        const T* at = dy + t * s.channels + c;
                         __builtin_prefetch(at + ahead);
                         return load_channels(at, s.channels - c) * gelu_derivative_register(z);
                       });
@@ -297,18 +301,20 @@ void backward(const hk_call* call, const Sizes& s, const Scratch& p) {
   });
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const Scratch p = layout(s, call->scratch, backward_sums(s));
-  if (s.kernel == 10) backward<10>(call, s, p);
-  else backward<0>(call, s, p);
+  if (s.kernel == 10) backward<10, T>(call, s, p);
+  else backward<0, T>(call, s, p);
   return 0;
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, call); }
 
 hk_cost cost(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double outputs = (double)s.batch * s.frames * s.channels;
-  return {2.0 * outputs * s.kernel, 4.0 * (outputs + (double)s.batch * s.samples)};
+  return {2.0 * outputs * s.kernel, element_bytes(call->n_inputs == 6 ? call->inputs[5] : call->outputs[0]) * outputs + 4.0 * s.batch * s.samples};
 }
 hk_cost cost_grad(const hk_call* call) {
   const hk_cost once = cost(call);

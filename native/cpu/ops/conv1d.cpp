@@ -7,7 +7,10 @@
 // convolution is then ceil(k / stride) matrix products, each on such a view moved on by `stride` taps, accumulated (k = 3, stride 2: taps 0, 1
 // with K = 2 Cin, then tap 2 with K = Cin). The same views serve both gradients: dx's rows of stride*Cin floats get dz W of
 // each group of taps, dw = dz' x of each group. Weights are repacked on every run to [Cout, k, Cin].
+// z, y and the gradients of x and z may be bf16 (then x is as well, except a waveform, which stays f32): weights are cast when repacked,
+// products sum in f32 and round once for each group of taps.
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
+#include "cpu/cast.h"
 #include "cpu/gelu.h"
 #include "cpu/gemm.h"
 #include "cpu/op.h"
@@ -18,7 +21,6 @@ namespace HK_ISA {
 namespace {
 
 const int64_t kChunk = 1024;  // frames of one partial sum of a parameter's gradient
-const int64_t kGrain = 16384;
 
 struct Sizes {
   int64_t batch, time, in, out, kernel, stride, frames;
@@ -86,7 +88,7 @@ bool make(const Sizes& s, Products* p, const Shape& shape, bool accumulate_first
 int check(hk_call* call, const char* op, const hk_tensor& output) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
   char text[96];
-  if (x.rank != 3 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "%s: x must be f32[B, T, Cin], got %s", op, describe(x, text));
+  if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, Cin], got %s", op, describe(x, text));
   if (w.rank != 3 || w.dtype != HK_F32 || elements(w) < 1 || w.shape[1] != x.shape[2])
     return fail(call, "%s: the weight must be f32[Cout, %lld, k], got %s", op, (long long)x.shape[2], describe(w, text));
   const double stride = attribute(call, "stride", 1);
@@ -94,44 +96,49 @@ int check(hk_call* call, const char* op, const hk_tensor& output) {
   if (x.shape[1] < w.shape[2])
     return fail(call, "%s: %lld frames are fewer than the kernel (%lld)", op, (long long)x.shape[1], (long long)w.shape[2]);
   const Sizes s = sizes_of(call);
-  return expect(call, op, "the output's side", output, HK_F32, {s.batch, s.frames, s.out});
+  if (s.in == 1 && x.dtype != HK_F32) return fail(call, "%s: one channel must be f32, got %s", op, describe(x, text));
+  return expect(call, op, "the output's side", output, s.in == 1 ? dtype_of(output) : x.dtype, {s.batch, s.frames, s.out});
 }
 
 bool direct(const Sizes& s) { return s.in == 1; }
 
 // Scratch: packed weight (float[out * width]; for the direct kernel [k, lanes] and the bias in lanes), then the products' own.
 size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
-size_t packed_bytes(const Sizes& s) { return aligned((size_t)(direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * sizeof(float)); }
+size_t packed_bytes(const hk_call* call, const Sizes& s) {
+  return aligned((size_t)(direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * element_bytes(call->inputs[0]));
+}
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
   if (check(call, op, call->outputs[0])) return 1;
   const Sizes s = sizes_of(call);
-  const hk_tensor &bias = call->inputs[2], &z = call->outputs[1];
+  const hk_tensor &x = call->inputs[0], &bias = call->inputs[2], &z = call->outputs[1];
   if (present(bias) && expect(call, op, "bias", bias, HK_F32, {s.out})) return 1;
   const double gelu = attribute(call, "gelu", 0);
   if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
   if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
-  if (present(z) && expect(call, op, "z", z, HK_F32, {s.batch, s.frames, s.out})) return 1;
-  *scratch_bytes = packed_bytes(s);
+  if (present(z) && expect(call, op, "z", z, call->outputs[0].dtype, {s.batch, s.frames, s.out})) return 1;
+  *scratch_bytes = packed_bytes(call, s);
   if (direct(s)) return 0;
   State* made = new State;
   *state = made;
   const bool good = make(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return GemmShape{s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate};
+    return GemmShape{s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate,
+                     dtype_of(call->inputs[0]), dtype_of(call->inputs[0])};
   }, false);
   if (!good) {
     release(made);
     *state = nullptr;
-    return fail(call, "%s: no matrix product for this shape", op);
+    return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
   *scratch_bytes += made->forward.scratch_bytes();
   return 0;
 }
 
 // [Cout, Cin, k] -> [Cout, k, Cin]
-void pack(const Sizes& s, const float* w, float* packed) {
+template <class T>
+void pack(const Sizes& s, const float* w, T* packed) {
   parallel_chunks(s.out, 16, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; o++)
       for (int64_t j = 0; j < s.kernel; j++)
@@ -139,15 +146,7 @@ void pack(const Sizes& s, const float* w, float* packed) {
   });
 }
 
-void activate(const float* z, float* y, int64_t n) {
-  parallel_chunks(n, kGrain, [&](int64_t, int64_t begin, int64_t end) {
-    int64_t i = begin;
-    for (; i + 16 <= end; i += 16) store(y + i, gelu(load(z + i)));
-    if (i < end) store_n(y + i, gelu(load_n(z + i, (int)(end - i))), (int)(end - i));
-  });
-}
-
-template <int K>
+template <int K, class T>
 void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
   float *weights = (float*)call->scratch, *bias = weights + s.kernel * s.lanes;
   const float* given = f32(call->inputs[2]);
@@ -156,8 +155,8 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t0 = i % s.chunks * kChunk, t1 = t0 + kChunk < s.frames ? t0 + kChunk : s.frames;
     const int64_t row = b * s.frames * s.out;
-    float* y = f32(call->outputs[0]) + row;
-    float* z = present(call->outputs[1]) ? f32(call->outputs[1]) + row : nullptr;
+    T* y = data<T>(call->outputs[0]) + row;
+    T* z = present(call->outputs[1]) ? data<T>(call->outputs[1]) + row : nullptr;
     wave_conv<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, weights, bias, s.out, s.kernel, [&](int64_t t, int64_t c, vk v) {
       if (z) store_channels(z + t * s.out + c, v, s.out - c);
       store_channels(y + t * s.out + c, with_gelu ? gelu_register(v) : v, s.out - c);
@@ -165,32 +164,35 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
   });
 }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const bool with_gelu = attribute(call, "gelu", 0) == 1;
   if (direct(s)) {
-    if (s.kernel == 10) run_direct<10>(call, s, with_gelu);
-    else run_direct<0>(call, s, with_gelu);
+    if (s.kernel == 10) run_direct<10, T>(call, s, with_gelu);
+    else run_direct<0, T>(call, s, with_gelu);
     return 0;
   }
   const State* state = (const State*)call->state;
-  float* packed = (float*)call->scratch;
-  void* own = (char*)call->scratch + packed_bytes(s);
+  T* packed = (T*)call->scratch;
+  void* own = (char*)call->scratch + packed_bytes(call, s);
   pack(s, f32(call->inputs[1]), packed);
   for (int64_t b = 0; b < s.batch; b++) {
-    const float* x = f32(call->inputs[0]) + b * s.time * s.in;
-    float* y = f32(call->outputs[0]) + b * s.frames * s.out;
-    float* z = present(call->outputs[1]) ? f32(call->outputs[1]) + b * s.frames * s.out : y;
+    const T* x = data<T>(call->inputs[0]) + b * s.time * s.in;
+    T* y = data<T>(call->outputs[0]) + b * s.frames * s.out;
+    T* z = present(call->outputs[1]) ? data<T>(call->outputs[1]) + b * s.frames * s.out : y;
     for (int64_t g = 0; g < s.groups; g++)
       state->forward.of(s, g)->run(x + g * s.stride * s.in, packed + g * s.stride * s.in, z, f32(call->inputs[2]), own);
-    if (with_gelu) activate(z, y, s.frames * s.out);
+    if (with_gelu) gelu_all(z, y, s.frames * s.out);
   }
   return 0;
 }
+int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
 
 // Scratch of the gradient: packed weight, packed dw, partial sums (bias; direct: weight and bias), then the products' own.
 struct Scratch {
-  float *packed, *dw, *sums;
+  void*  packed;  // as the activations
+  float *dw, *sums;
   void*  own;
   size_t bytes;
 };
@@ -198,7 +200,7 @@ Scratch layout_grad(const Sizes& s, void* base) {
   Scratch p;
   const size_t matrix = aligned((size_t)(s.out * s.width) * sizeof(float));
   const int64_t rows = direct(s) ? s.kernel + 1 : 1;
-  p.packed = (float*)base;
+  p.packed = base;
   p.dw = (float*)((char*)base + matrix);
   p.sums = (float*)((char*)base + 2 * matrix);
   p.bytes = 2 * matrix + aligned((size_t)(s.batch * s.chunks * rows * s.lanes + rows * s.lanes) * sizeof(float));
@@ -209,11 +211,11 @@ Scratch layout_grad(const Sizes& s, void* base) {
 bool make_grad(const hk_call* call, const Sizes& s, State* made) {
   const bool dx = present(call->outputs[0]);
   if (dx && !make(s, &made->dx, [&](int64_t taps, bool accumulate) {
-        return GemmShape{s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false};
+        return GemmShape{s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype_of(call->inputs[0]), dtype_of(call->inputs[0])};
       }, s.kernel < s.stride)) return false;
   if (direct(s)) return true;
   const auto dw = [&](int64_t taps, bool accumulate) {
-    return GemmShape{s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false};
+    return GemmShape{s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype_of(call->inputs[0]), HK_F32};
   };
   return make(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) && make(s, &made->dw, dw, true);
 }
@@ -223,8 +225,9 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_counts(call, op, 3, 3)) return 1;
   if (check(call, op, call->inputs[2])) return 1;
   const Sizes s = sizes_of(call);
-  const hk_tensor* out = call->outputs;
-  if (present(out[0]) && expect(call, op, "dx", out[0], HK_F32, {s.batch, s.time, s.in})) return 1;
+  const hk_tensor &x = call->inputs[0], *out = call->outputs;
+  if (direct(s) && present(out[0]) && is_bf16(call->inputs[2])) return fail(call, "%s: a waveform has no gradient in bf16", op);
+  if (present(out[0]) && expect(call, op, "dx", out[0], call->inputs[0].dtype, {s.batch, s.time, s.in})) return 1;
   if (expect(call, op, "dw", out[1], HK_F32, {s.out, s.in, s.kernel})) return 1;
   if (present(out[2]) && expect(call, op, "dbias", out[2], HK_F32, {s.out})) return 1;
   State* made = new State;
@@ -232,7 +235,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   if (!make_grad(call, s, made)) {
     release(made);
     *state = nullptr;
-    return fail(call, "%s: no matrix product for this shape", op);
+    return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
   size_t own = 0;
   const Products* all[] = {&made->dx, &made->dw_first_row, &made->dw};
@@ -242,22 +245,25 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   return 0;
 }
 
+template <class T>
 void input_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
-  pack(s, f32(call->inputs[1]), p.packed);
+  T* packed = (T*)p.packed;
+  pack(s, f32(call->inputs[1]), packed);
   for (int64_t b = 0; b < s.batch; b++) {
-    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
-    float* dx = f32(call->outputs[0]) + b * s.time * s.in;
+    const T* dz = data<T>(call->inputs[2]) + b * s.frames * s.out;
+    T* dx = data<T>(call->outputs[0]) + b * s.time * s.in;
     // The first product overwrites the frames that it covers: all up to frames*stride, unless taps leave gaps.
     const int64_t covered = s.kernel < s.stride ? 0 : s.frames * s.stride;
-    if (covered < s.time) memset(dx + covered * s.in, 0, (size_t)((s.time - covered) * s.in) * sizeof(float));
-    for (int64_t g = 0; g < s.groups; g++) state->dx.of(s, g)->run(dz, p.packed + g * s.stride * s.in, dx + g * s.stride * s.in, nullptr, p.own);
+    if (covered < s.time) memset((void*)(dx + covered * s.in), 0, (size_t)((s.time - covered) * s.in) * sizeof(T));
+    for (int64_t g = 0; g < s.groups; g++) state->dx.of(s, g)->run(dz, packed + g * s.stride * s.in, dx + g * s.stride * s.in, nullptr, p.own);
   }
 }
 
+template <class T>
 void weight_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
   for (int64_t b = 0; b < s.batch; b++) {
-    const float* x = f32(call->inputs[0]) + b * s.time * s.in;
-    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
+    const T* x = data<T>(call->inputs[0]) + b * s.time * s.in;
+    const T* dz = data<T>(call->inputs[2]) + b * s.frames * s.out;
     const Products& products = b ? state->dw : state->dw_first_row;
     for (int64_t g = 0; g < s.groups; g++) products.of(s, g)->run(dz, x + g * s.stride * s.in, p.dw + g * s.stride * s.in, nullptr, p.own);
   }
@@ -281,6 +287,7 @@ const float* total(const Sizes& s, const Scratch& p, int64_t rows) {
   return out;
 }
 
+template <class T>
 void bias_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
   const int64_t all = s.batch * s.frames;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
@@ -288,7 +295,7 @@ void bias_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
     float* sums = p.sums + i * s.lanes;
     memset(sums, 0, (size_t)s.lanes * sizeof(float));
     for (int64_t t = begin; t < end; t++) {
-      const float* row = f32(call->inputs[2]) + t * s.out;
+      const T* row = data<T>(call->inputs[2]) + t * s.out;
       for (int64_t c = 0; c < s.out; c++) sums[c] += row[c];
     }
   });
@@ -296,7 +303,7 @@ void bias_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
   for (int64_t c = 0; c < s.out; c++) f32(call->outputs[2])[c] += sums[c];
 }
 
-template <int K>
+template <int K, class T>
 void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
   const int64_t size = (s.kernel + 1) * s.lanes;
   float* unused = p.sums + s.batch * s.chunks * size;  // weights and bias that the kernel may load; nothing uses what it makes of them
@@ -304,11 +311,11 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
   const int64_t ahead = wave_block(s.out) * s.out;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t0 = i % s.chunks * kChunk, t1 = t0 + kChunk < s.frames ? t0 + kChunk : s.frames;
-    const float* dz = f32(call->inputs[2]) + b * s.frames * s.out;
+    const T* dz = data<T>(call->inputs[2]) + b * s.frames * s.out;
     float* sums = p.sums + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
     wave_conv_grad<K>(f32(call->inputs[0]) + b * s.time, s.stride, t0, t1, unused, unused, s.out, s.kernel, sums, [&](int64_t t, int64_t c, vk) {
-      const float* at = dz + t * s.out + c;
+      const T* at = dz + t * s.out + c;
       __builtin_prefetch(at + ahead);
       return load_channels(at, s.out - c);
     });
@@ -320,30 +327,33 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
   for (int64_t c = 0; c < s.out; c++) f32(call->outputs[2])[c] += sums[s.kernel * s.lanes + c];
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const Scratch p = layout_grad(s, call->scratch);
   const State* state = (const State*)call->state;
-  if (present(call->outputs[0])) input_gradient(call, s, state, p);
+  if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
   if (direct(s)) {
-    if (s.kernel == 10) direct_gradient<10>(call, s, p);
-    else direct_gradient<0>(call, s, p);
+    if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
+    else direct_gradient<0, T>(call, s, p);
     return 0;
   }
-  weight_gradient(call, s, state, p);
-  if (present(call->outputs[2])) bias_gradient(call, s, p);
+  weight_gradient<T>(call, s, state, p);
+  if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
   return 0;
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[2], run_grad_as, call); }
 
 hk_cost cost(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = (double)s.batch * s.frames * s.out;
-  return {2.0 * n * s.width, 4.0 * (n * (present(call->outputs[1]) ? 2 : 1) + (double)elements(call->inputs[0]) + (double)s.out * s.width)};
+  return {2.0 * n * s.width, element_bytes(call->outputs[0]) * n * (present(call->outputs[1]) ? 2 : 1) +
+                              element_bytes(call->inputs[0]) * (double)elements(call->inputs[0]) + 4.0 * s.out * s.width};
 }
 hk_cost cost_grad(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = (double)s.batch * s.frames * s.out, x = (double)elements(call->inputs[0]), times = present(call->outputs[0]) ? 2 : 1;
-  return {2.0 * n * s.width * times, 4.0 * (n + x * times + (double)s.out * s.width)};
+  return {2.0 * n * s.width * times, element_bytes(call->inputs[2]) * n + element_bytes(call->inputs[0]) * x * times + 4.0 * s.out * s.width};
 }
 
 }  // namespace

@@ -8,18 +8,19 @@ namespace {
 const int64_t kGrain = 4096;
 
 int dropout_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_counts(call, "dropout", 1, 1) || expect_dense(call, "dropout", "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, "dropout", 1, 1) || expect_activation(call, "dropout", "x", call->inputs[0], 0)) return 1;
   if (expect_dropout(call, "dropout")) return 1;
   return expect_like(call, "dropout", "y", call->outputs[0], call->inputs[0]);
 }
 
-int dropout_run(hk_call* call) {
+template <class T>
+int dropout_as(hk_call* call) {
   const Dropout dropout(call);
-  const float* x = f32(call->inputs[0]);
-  float* y = f32(call->outputs[0]);
+  const T* x = data<T>(call->inputs[0]);
+  T* y = data<T>(call->outputs[0]);
   const int64_t n = elements(call->inputs[0]);
   if (!dropout.on()) {
-    memcpy(y, x, (size_t)n * sizeof(float));
+    memcpy((void*)y, x, (size_t)n * sizeof(T));
     return 0;
   }
   parallel_chunks(n, kGrain, [=](int64_t, int64_t begin, int64_t end) {
@@ -36,10 +37,11 @@ int dropout_run(hk_call* call) {
   });
   return 0;
 }
+int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 
 hk_cost dropout_cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);
-  return {n, 8 * n};
+  return {n, 2.0 * element_bytes(call->inputs[0]) * n};
 }
 
 }  // namespace

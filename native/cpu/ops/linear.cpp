@@ -4,7 +4,7 @@
 // activation that the last-level cache still holds. Without z, GELU works in place.
 //
 // linear_grad: dx = dz W, dW += dz^T x, dbias += column sums of dz. dz is the gradient before GELU (gelu_grad makes it).
-#include "cpu/op.h"
+#include "cpu/cast.h"
 #include "cpu/gelu.h"
 #include "cpu/gemm.h"
 #include "cpu/partials.h"
@@ -20,14 +20,14 @@ int expect_rows(hk_call* call, const char* op, const char* what, const hk_tensor
   int64_t shape[HK_MAX_RANK];
   memcpy(shape, x.shape, sizeof shape);
   shape[x.rank - 1] = width;
-  return expect(call, op, what, t, HK_F32, shape, x.rank);
+  return expect(call, op, what, t, x.dtype, shape, x.rank);
 }
 
 int linear_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_counts(call, "linear", 3, 2)) return 1;
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &bias = call->inputs[2];
   const hk_tensor &y = call->outputs[0], &z = call->outputs[1];
-  if (expect_dense(call, "linear", "x", x, HK_F32, 1) || expect_dense(call, "linear", "w", w, HK_F32, 2)) return 1;
+  if (expect_activation(call, "linear", "x", x, 1) || expect_dense(call, "linear", "w", w, HK_F32, 2)) return 1;
   const int64_t in = last(x), out = w.shape[0], m = rows(x);
   if (expect(call, "linear", "w", w, HK_F32, {out, in})) return 1;
   if (present(bias) && expect(call, "linear", "bias", bias, HK_F32, {out})) return 1;
@@ -35,30 +35,22 @@ int linear_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_rows(call, "linear", "y", y, x, out)) return 1;
   if (present(z) && !has_gelu(call)) return fail(call, "linear: z is an output only with gelu = 1");
   if (present(z) && expect_rows(call, "linear", "z", z, x, out)) return 1;
-  Gemm* gemm = Gemm::make({m, out, in, in, 1, 1, in, out, false, present(bias)});
+  Gemm* gemm = Gemm::make({m, out, in, in, 1, 1, in, out, false, present(bias), dtype_of(x), dtype_of(x)});
+  if (!gemm && is_bf16(x) && !has_bf16()) return fail(call, "linear: %s", kNoBf16);
   if (!gemm) return fail(call, "linear: the matrix library refused m %lld, n %lld, k %lld", (long long)m, (long long)out, (long long)in);
   *state = gemm;
-  *scratch_bytes = gemm->scratch_bytes();
+  *scratch_bytes = weight_bytes(x, in * out) + gemm->scratch_bytes();
   return 0;
 }
 
-void gelu_range(const float* x, float* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, gelu(load(x + i)));
-  if (i < n) store_n(y + i, gelu(load_n(x + i, (int)(n - i))), (int)(n - i));
-}
-
 int linear_run(hk_call* call) {
-  const hk_tensor &y = call->outputs[0], &z = call->outputs[1];
-  float* product = present(z) ? f32(z) : f32(y);
-  const float* bias = present(call->inputs[2]) ? f32(call->inputs[2]) : nullptr;
-  ((Gemm*)call->state)->run(f32(call->inputs[0]), f32(call->inputs[1]), product, bias, call->scratch);
-  if (has_gelu(call)) {
-    float* out = f32(y);
-    parallel_chunks(elements(y), 8192, [=](int64_t, int64_t begin, int64_t end) {
-      gelu_range(product + begin, out + begin, end - begin);
-    });
-  }
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &y = call->outputs[0];
+  const hk_tensor& z = present(call->outputs[1]) ? call->outputs[1] : y;
+  char* own = (char*)call->scratch + weight_bytes(x, elements(w));
+  ((Gemm*)call->state)->run(x.data, as_operand(x, w, call->scratch), z.data, f32(call->inputs[2]), own);
+  if (!has_gelu(call)) return 0;
+  if (is_bf16(x)) gelu_all(data<bf16>(z), data<bf16>(y), elements(y));
+  else gelu_all(f32(z), f32(y), elements(y));
   return 0;
 }
 
@@ -66,7 +58,7 @@ void linear_release(void* state) { delete (Gemm*)state; }
 
 hk_cost linear_cost(const hk_call* call) {
   const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
-  return {2 * m * in * out, 4 * (m * in + in * out + m * out)};
+  return {2 * m * in * out, element_bytes(call->inputs[0]) * m * (in + out) + 4 * in * out};
 }
 
 struct LinearGrad {
@@ -83,31 +75,33 @@ int linear_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_counts(call, "linear_grad", 3, 3)) return 1;
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &dz = call->inputs[2];
   const hk_tensor &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
-  if (expect_dense(call, "linear_grad", "x", x, HK_F32, 1) || expect_dense(call, "linear_grad", "w", w, HK_F32, 2)) return 1;
+  if (expect_activation(call, "linear_grad", "x", x, 1) || expect_dense(call, "linear_grad", "w", w, HK_F32, 2)) return 1;
   const int64_t in = last(x), out = w.shape[0], m = rows(x);
   if (expect(call, "linear_grad", "w", w, HK_F32, {out, in}) || expect_rows(call, "linear_grad", "dz", dz, x, out)) return 1;
   if (present(dx) && expect_like(call, "linear_grad", "dx", dx, x)) return 1;
   if (present(dw) && expect_like(call, "linear_grad", "dw", dw, w)) return 1;
   if (present(dbias) && expect(call, "linear_grad", "dbias", dbias, HK_F32, {out})) return 1;
   LinearGrad* grad = new LinearGrad;
-  if (present(dx)) grad->dx = Gemm::make({m, in, out, out, 1, in, 1, in, false, false});
-  if (present(dw)) grad->dw = Gemm::make({out, in, m, 1, out, in, 1, in, true, false});
+  if (present(dx)) grad->dx = Gemm::make({m, in, out, out, 1, in, 1, in, false, false, dtype_of(x), dtype_of(x)});
+  if (present(dw)) grad->dw = Gemm::make({out, in, m, 1, out, in, 1, in, true, false, dtype_of(x), HK_F32});
   if ((present(dx) && !grad->dx) || (present(dw) && !grad->dw)) {
     delete grad;
+    if (is_bf16(x) && !has_bf16()) return fail(call, "linear_grad: %s", kNoBf16);
     return fail(call, "linear_grad: the matrix library refused rows %lld, %lld to %lld channels", (long long)m, (long long)in, (long long)out);
   }
   *state = grad;
   *scratch_bytes = present(dbias) ? (size_t)(partial_chunks(m) * out) * sizeof(float) : 0;
-  if (grad->dx) *scratch_bytes = largest(*scratch_bytes, grad->dx->scratch_bytes());
+  if (grad->dx) *scratch_bytes = largest(*scratch_bytes, weight_bytes(x, in * out) + grad->dx->scratch_bytes());
   if (grad->dw) *scratch_bytes = largest(*scratch_bytes, grad->dw->scratch_bytes());
   return 0;
 }
 
-void add_column_sums(const float* dz, int64_t m, int64_t width, float* dbias, float* partials) {
+template <class T>
+void add_column_sums(const T* dz, int64_t m, int64_t width, float* dbias, float* partials) {
   parallel_chunks(m, partial_grain(m), [=](int64_t chunk, int64_t begin, int64_t end) {
     float* total = partials + chunk * width;
-    memcpy(total, dz + begin * width, (size_t)width * sizeof(float));
-    for (int64_t r = begin + 1; r < end; r++)
+    memset(total, 0, (size_t)width * sizeof(float));
+    for (int64_t r = begin; r < end; r++)
       for (int64_t i = 0; i < width; i++) total[i] += dz[r * width + i];
   });
   add_partials(partials, partial_chunks(m), width, width, dbias);
@@ -115,11 +109,14 @@ void add_column_sums(const float* dz, int64_t m, int64_t width, float* dbias, fl
 
 int linear_grad_run(hk_call* call) {
   const LinearGrad* grad = (const LinearGrad*)call->state;
-  const float *x = f32(call->inputs[0]), *w = f32(call->inputs[1]), *dz = f32(call->inputs[2]);
-  const hk_tensor& dbias = call->outputs[2];
-  if (present(dbias)) add_column_sums(dz, rows(call->inputs[2]), last(call->inputs[2]), f32(dbias), (float*)call->scratch);
-  if (grad->dx) grad->dx->run(dz, w, f32(call->outputs[0]), nullptr, call->scratch);
-  if (grad->dw) grad->dw->run(dz, x, f32(call->outputs[1]), nullptr, call->scratch);
+  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &dz = call->inputs[2], &dbias = call->outputs[2];
+  float* sums = (float*)call->scratch;
+  if (present(dbias) && is_bf16(dz)) add_column_sums(data<bf16>(dz), rows(dz), last(dz), f32(dbias), sums);
+  else if (present(dbias)) add_column_sums(f32(dz), rows(dz), last(dz), f32(dbias), sums);
+  if (grad->dw) grad->dw->run(dz.data, x.data, call->outputs[1].data, nullptr, call->scratch);
+  if (!grad->dx) return 0;
+  char* own = (char*)call->scratch + weight_bytes(x, elements(w));
+  grad->dx->run(dz.data, as_operand(x, w, call->scratch), call->outputs[0].data, nullptr, own);
   return 0;
 }
 
@@ -128,7 +125,7 @@ void linear_grad_release(void* state) { delete (LinearGrad*)state; }
 hk_cost linear_grad_cost(const hk_call* call) {
   const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
   const int products = present(call->outputs[0]) + present(call->outputs[1]);
-  return {2 * m * in * out * products + m * out, 4 * (m * out + products * (m * in + in * out))};
+  return {2 * m * in * out * products + m * out, element_bytes(call->inputs[0]) * m * (out + products * in) + 4 * products * in * out};
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ int expect_mask(hk_call* call, const char* op, const hk_tensor& mask, const hk_t
 
 int expect_frames(hk_call* call, const char* op, const char* what, const hk_tensor& x) {
   char text[96];
-  if (expect_dense(call, op, what, x, HK_F32, 3)) return 1;
-  return x.rank == 3 ? 0 : fail(call, "%s: %s must be f32[batch, frames, width], got %s", op, what, describe(x, text));
+  if (expect_activation(call, op, what, x, 3)) return 1;
+  return x.rank == 3 ? 0 : fail(call, "%s: %s must be [batch, frames, width], got %s", op, what, describe(x, text));
 }
 
 int mask_frames_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
@@ -27,22 +27,26 @@ int mask_frames_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   return expect(call, op, "embedding", call->inputs[3], HK_F32, {x.shape[2]}) || expect_like(call, op, "y", call->outputs[0], x);
 }
 
-int mask_frames_run(hk_call* call) {
+template <class T>
+int mask_frames_as(hk_call* call) {
   const hk_tensor& shape = call->inputs[0];
   const int64_t frames = shape.shape[1], width = shape.shape[2];
-  const size_t bytes = (size_t)width * sizeof(float);
-  const float *x = f32(shape), *embedding = f32(call->inputs[3]);
+  const size_t bytes = (size_t)width * sizeof(T);
+  const T* x = data<T>(shape);
+  const float* embedding = f32(call->inputs[3]);
   const uint8_t* mask = u8(call->inputs[1]);
   const int32_t* lengths = i32(call->inputs[2]);
-  float* y = f32(call->outputs[0]);
+  T* y = data<T>(call->outputs[0]);
   parallel_chunks(shape.shape[0] * frames, 32, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
-      if (r % frames >= clamp_length(lengths[r / frames], frames)) memset(y + r * width, 0, bytes);
-      else memcpy(y + r * width, mask[r] ? embedding : x + r * width, bytes);
+      if (r % frames >= clamp_length(lengths[r / frames], frames)) memset((void*)(y + r * width), 0, bytes);
+      else if (mask[r]) map(embedding, y + r * width, 0, width, [](v16 v) { return v; });
+      else memcpy((void*)(y + r * width), x + r * width, bytes);
     }
   });
   return 0;
 }
+int mask_frames_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mask_frames_as, call); }
 
 int mask_frames_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "mask_frames_grad";
@@ -55,29 +59,32 @@ int mask_frames_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state)
   return 0;
 }
 
-int mask_frames_grad_run(hk_call* call) {
+template <class T>
+int mask_frames_grad_as(hk_call* call) {
   const hk_tensor& shape = call->inputs[2];
   const int64_t frames = shape.shape[1], width = shape.shape[2], count = shape.shape[0] * frames;
-  const size_t bytes = (size_t)width * sizeof(float);
+  const size_t bytes = (size_t)width * sizeof(T);
   const uint8_t* mask = u8(call->inputs[0]);
   const int32_t* lengths = i32(call->inputs[1]);
-  const float* dy = f32(shape);
-  float *dx = present(call->outputs[0]) ? f32(call->outputs[0]) : nullptr, *partials = (float*)call->scratch;
+  const T* dy = data<T>(shape);
+  T* dx = data<T>(call->outputs[0]);
+  float* partials = (float*)call->scratch;
   parallel_chunks(count, partial_grain(count), [=](int64_t chunk, int64_t begin, int64_t end) {
     float* total = partials + chunk * width;
-    memset(total, 0, bytes);
+    memset(total, 0, (size_t)width * sizeof(float));
     for (int64_t r = begin; r < end; r++) {
       const bool valid = r % frames < clamp_length(lengths[r / frames], frames);
       if (valid && mask[r])
         for (int64_t i = 0; i < width; i++) total[i] += dy[r * width + i];
       if (!dx) continue;
-      if (valid && !mask[r]) memcpy(dx + r * width, dy + r * width, bytes);
-      else memset(dx + r * width, 0, bytes);
+      if (valid && !mask[r]) memcpy((void*)(dx + r * width), dy + r * width, bytes);
+      else memset((void*)(dx + r * width), 0, bytes);
     }
   });
   if (present(call->outputs[1])) add_partials(partials, partial_chunks(count), width, width, f32(call->outputs[1]));
   return 0;
 }
+int mask_frames_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[2], mask_frames_grad_as, call); }
 
 int channel_mask_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "channel_mask";
@@ -87,23 +94,25 @@ int channel_mask_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   return expect_like(call, op, "y", call->outputs[0], x);
 }
 
-int channel_mask_run(hk_call* call) {
+template <class T>
+int channel_mask_as(hk_call* call) {
   const hk_tensor& shape = call->inputs[0];
   const int64_t frames = shape.shape[1], width = shape.shape[2];
-  const float* x = f32(shape);
+  const T* x = data<T>(shape);
   const uint8_t* mask = u8(call->inputs[1]);
-  float* y = f32(call->outputs[0]);
+  T* y = data<T>(call->outputs[0]);
   parallel_chunks(shape.shape[0] * frames, 32, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
       const uint8_t* row = mask + r / frames * width;
-      for (int64_t i = 0; i < width; i++) y[r * width + i] = row[i] ? 0.0f : x[r * width + i];
+      for (int64_t i = 0; i < width; i++) y[r * width + i] = row[i] ? T(0.0f) : x[r * width + i];
     }
   });
   return 0;
 }
+int channel_mask_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], channel_mask_as, call); }
 
-hk_cost move_cost(const hk_call* call) { return {0, 8 * (double)elements(call->outputs[0])}; }
-hk_cost mask_frames_grad_cost(const hk_call* call) { return {0, 8 * (double)elements(call->inputs[2])}; }
+hk_cost move_cost(const hk_call* call) { return {0, 2.0 * element_bytes(call->outputs[0]) * (double)elements(call->outputs[0])}; }
+hk_cost mask_frames_grad_cost(const hk_call* call) { return {0, 2.0 * element_bytes(call->inputs[2]) * (double)elements(call->inputs[2])}; }
 
 }  // namespace
 }  // namespace HK_ISA

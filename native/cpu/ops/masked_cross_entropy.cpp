@@ -6,6 +6,7 @@
 // outputs sums[6] = masked {loss, count, correct}, unmasked {same};  z[B*T,P], lse[B*T] for the gradient
 // `correct` counts frames whose label is the arg max; never when all logits are equal.
 //
+// h and its gradient may be bf16; everything inside is f32.
 // The visited frames (masked first, then with unmasked=1 the other valid ones) are gathered and go through in tiles of rows:
 // two matrix products and one pass over the tile's logits. The reference implementation makes a K x N x P tensor; here the
 // only thing of size K is the tile. z and lse hold one row for each visited frame, in visiting order.
@@ -13,6 +14,7 @@
 // The gradient makes the logits again from z:
 //   dlogit = weight (softmax - onehot) / temperature;  du = dlogit e^;  dz = (du - (du.u) u) / |z|  with u = z / |z|
 // and for e the same formula. A clamped norm is a constant. dwp, dbp and de are added to.
+#include "cpu/cast.h"
 #include "cpu/gemm.h"
 #include "cpu/op.h"
 #include "hubertkit/scratch.h"
@@ -46,7 +48,7 @@ int check_inputs(hk_call* call, const char* op) {
   if (elements(in[0]) < 1 || elements(in[1]) < 1 || elements(in[3]) < 1) return fail(call, "%s: empty tensor", op);
   const Sizes s = sizes_of(call);
   if (s.frames > INT32_MAX) return fail(call, "%s: more than 2^31 frames", op);
-  if (expect(call, op, "h", in[0], HK_F32, {s.B, s.T, s.D}) || expect(call, op, "wp", in[1], HK_F32, {s.P, s.D}) ||
+  if (expect(call, op, "h", in[0], dtype_of(in[0]), {s.B, s.T, s.D}) || expect(call, op, "wp", in[1], HK_F32, {s.P, s.D}) ||
       expect(call, op, "bp", in[2], HK_F32, {s.P}) || expect(call, op, "e", in[3], HK_F32, {s.K, s.P}) ||
       expect(call, op, "labels", in[4], HK_I32, {s.B, s.T}) || expect(call, op, "mask", in[5], HK_U8, {s.B, s.T}) ||
       expect(call, op, "lengths", in[6], HK_I32, {s.B}))
@@ -105,9 +107,10 @@ void normalise_embeddings(const float* e, const Sizes& s, float* unit, float* in
   });
 }
 
-void gather(const float* h, const int32_t* frame, int64_t count, int64_t D, float* out) {
+template <class T>
+void gather(const T* h, const int32_t* frame, int64_t count, int64_t D, float* out) {
   parallel_chunks(count, 32, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; r++) memcpy(out + r * D, h + frame[r] * D, (size_t)D * sizeof(float));
+    for (int64_t r = begin; r < end; r++) map(h + frame[r] * D, out + r * D, 0, D, [](v16 v) { return v; });
   });
 }
 
@@ -136,11 +139,13 @@ void sum_rows(const Forward& f, int64_t begin, int64_t end, float* sums) {
   sums[2] = (float)correct;
 }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   Scratch scratch(call->scratch);
   const Forward f = forward_layout(s, scratch);
-  const float *h = f32(call->inputs[0]), *wp = f32(call->inputs[1]), *bp = f32(call->inputs[2]);
+  const T* h = data<T>(call->inputs[0]);
+  const float *wp = f32(call->inputs[1]), *bp = f32(call->inputs[2]);
   const int32_t* labels = i32(call->inputs[4]);
   float *z = f32(call->outputs[1]), *lse = f32(call->outputs[2]);
   const float inverse_temperature = (float)(1 / attribute(call, "temperature", 0.1));
@@ -173,6 +178,7 @@ int run(hk_call* call) {
   sum_rows(f, masked, n, sums + 3);
   return 0;
 }
+int run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_as, call); }
 
 // About half of the frames are masked; with unmasked=1 all of them are visited.
 double visited(const hk_call* call, const Sizes& s) { return attribute(call, "unmasked", 0) != 0 ? s.frames : 0.5 * s.frames; }
@@ -180,7 +186,7 @@ double visited(const hk_call* call, const Sizes& s) { return attribute(call, "un
 hk_cost cost(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = visited(call, s);
-  return {2 * n * s.P * (s.D + s.K), 4 * (n * (s.D + s.P) + s.P * (s.D + s.K))};
+  return {2 * n * s.P * (s.D + s.K), element_bytes(call->inputs[0]) * n * s.D + 4 * (n * s.P + s.P * (s.D + s.K))};
 }
 
 // --- gradient: inputs h, wp, bp, e, labels, mask, lengths, z, lse, dsums[6]; outputs dh, dwp+=, dbp+=, de+=
@@ -212,7 +218,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
   const Sizes s = sizes_of(call);
   const hk_tensor *in = call->inputs, *out = call->outputs;
   if (expect(call, op, "z", in[7], HK_F32, {s.frames, s.P}) || expect(call, op, "lse", in[8], HK_F32, {s.frames}) ||
-      expect(call, op, "dsums", in[9], HK_F32, {6}) || expect(call, op, "dh", out[0], HK_F32, {s.B, s.T, s.D}) ||
+      expect(call, op, "dsums", in[9], HK_F32, {6}) || expect(call, op, "dh", out[0], in[0].dtype, {s.B, s.T, s.D}) ||
       expect(call, op, "dwp", out[1], HK_F32, {s.P, s.D}) || expect(call, op, "dbp", out[2], HK_F32, {s.P}) ||
       expect(call, op, "de", out[3], HK_F32, {s.K, s.P}))
     return 1;
@@ -253,14 +259,17 @@ void add_columns(const float* x, int64_t count, int64_t n, double* sums) {
     for (int64_t p = 0; p < n; p++) sums[p] += x[r * n + p];
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   Scratch scratch(call->scratch);
   const Backward f = backward_layout(s, scratch);
-  const float *h = f32(call->inputs[0]), *wp = f32(call->inputs[1]), *z = f32(call->inputs[7]), *dsums = f32(call->inputs[9]);
-  float *dh = f32(call->outputs[0]), *dwp = f32(call->outputs[1]), *dbp = f32(call->outputs[2]), *de = f32(call->outputs[3]);
+  const T* h = data<T>(call->inputs[0]);
+  const float *wp = f32(call->inputs[1]), *z = f32(call->inputs[7]), *dsums = f32(call->inputs[9]);
+  T* dh = data<T>(call->outputs[0]);
+  float *dwp = f32(call->outputs[1]), *dbp = f32(call->outputs[2]), *de = f32(call->outputs[3]);
   parallel_chunks(s.frames, 256, [&](int64_t, int64_t begin, int64_t end) {
-    memset(dh + begin * s.D, 0, (size_t)((end - begin) * s.D) * sizeof(float));
+    memset((void*)(dh + begin * s.D), 0, (size_t)((end - begin) * s.D) * sizeof(T));
   });
   int64_t masked = 0;
   const int64_t n = list_frames(call, s, attribute(call, "unmasked", 0) != 0 && dsums[3] != 0, f.frame, &masked);
@@ -283,8 +292,7 @@ int run_grad(hk_call* call) {
     gemm(true, false, s.P, s.D, count, 1, f.dz, s.P, f.h, s.D, 1, dwp, s.D);
     gemm(false, false, count, s.D, s.P, 1, f.dz, s.P, wp, s.D, 0, f.h, s.D);
     parallel_chunks(count, 32, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; r++)
-        memcpy(dh + f.frame[first + r] * s.D, f.h + r * s.D, (size_t)s.D * sizeof(float));
+      for (int64_t r = begin; r < end; r++) map(f.h + r * s.D, dh + f.frame[first + r] * s.D, 0, s.D, [](v16 v) { return v; });
     });
   }
   for (int64_t p = 0; p < s.P; p++) dbp[p] += (float)f.dbp[p];
@@ -297,11 +305,12 @@ int run_grad(hk_call* call) {
   });
   return 0;
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
 hk_cost cost_grad(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = visited(call, s);
-  return {2 * n * s.P * (2.0 * s.D + 3.0 * s.K), 4 * (n * (s.D + s.P) + (double)s.frames * s.D + 4.0 * s.P * (s.D + s.K))};
+  return {2 * n * s.P * (2.0 * s.D + 3.0 * s.K), element_bytes(call->inputs[0]) * (n + s.frames) * s.D + 4 * (n * s.P + 4.0 * s.P * (s.D + s.K))};
 }
 
 }  // namespace

@@ -10,14 +10,15 @@ const int64_t kGrain = 4096;
 
 int mean_square_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "mean_square";
-  if (expect_counts(call, op, 1, 1) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, op, 1, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
   if (expect(call, op, "y", call->outputs[0], HK_F32, {1})) return 1;
   *scratch_bytes = (size_t)((elements(call->inputs[0]) + kGrain - 1) / kGrain) * sizeof(float);
   return 0;
 }
 
-int mean_square_run(hk_call* call) {
-  const float* x = f32(call->inputs[0]);
+template <class T>
+int mean_square_as(hk_call* call) {
+  const T* x = data<T>(call->inputs[0]);
   float* sums = (float*)call->scratch;
   const int64_t n = elements(call->inputs[0]);
   parallel_chunks(n, kGrain, [=](int64_t chunk, int64_t begin, int64_t end) {
@@ -35,32 +36,35 @@ int mean_square_run(hk_call* call) {
   f32(call->outputs[0])[0] = (float)(total / (double)n);
   return 0;
 }
+int mean_square_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_as, call); }
 
 hk_cost mean_square_cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);
-  return {2 * n, 4 * n};
+  return {2 * n, element_bytes(call->inputs[0]) * n};
 }
 
 int mean_square_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "mean_square_grad";
-  if (expect_counts(call, op, 2, 1) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, op, 2, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
   return expect(call, op, "dy", call->inputs[1], HK_F32, {1}) || expect_like(call, op, "dx", call->outputs[0], call->inputs[0]);
 }
 
-int mean_square_grad_run(hk_call* call) {
-  const float* x = f32(call->inputs[0]);
-  float* dx = f32(call->outputs[0]);
+template <class T>
+int mean_square_grad_as(hk_call* call) {
+  const T* x = data<T>(call->inputs[0]);
+  T* dx = data<T>(call->outputs[0]);
   const int64_t n = elements(call->inputs[0]);
   const float factor = (float)(2.0 * f32(call->inputs[1])[0] / (double)n);
   parallel_chunks(n, kGrain, [=](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) dx[i] = factor * x[i];
+    map(x, dx, begin, end, [=](v16 v) { return factor * v; });
   });
   return 0;
 }
+int mean_square_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_grad_as, call); }
 
 hk_cost mean_square_grad_cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);
-  return {n, 8 * n};
+  return {n, 2.0 * element_bytes(call->inputs[0]) * n};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 //   dx[i, u]    = sum_{o, j} w[o, i, k-1-j]   dz[o, u + j]      coefficients: the weights flipped in time, [i, o, k]
 //   dw[o, i, j] = sum_{b, t} dz[b, o, t]       x[b, i, t + j]   coefficients: dz itself
 // Work is split over groups, batch rows and blocks of frames; every output is one sum in a fixed order.
+#include "cpu/cast.h"
 #include "cpu/correlate.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
@@ -48,7 +49,7 @@ Sizes sizes_of(const hk_call* call) {
 int check(hk_call* call, const char* op) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
   char text[96];
-  if (x.rank != 3 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "%s: x must be f32[B, T, D], got %s", op, describe(x, text));
+  if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, D], got %s", op, describe(x, text));
   const double groups = attribute(call, "groups", 1);
   const int64_t width = x.shape[2];
   if (!(groups >= 1 && groups <= (double)width && groups == (double)(int64_t)groups) || width % (int64_t)groups)
@@ -67,8 +68,8 @@ int prepare(hk_call* call, size_t* scratch_bytes, void**) {
   const double gelu = attribute(call, "gelu", 0);
   if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
   if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
-  if (expect(call, op, "bias", call->inputs[2], HK_F32, {x.shape[2]}) || expect(call, op, "y", call->outputs[0], HK_F32, x.shape, 3)) return 1;
-  if (present(z) && expect(call, op, "z", z, HK_F32, x.shape, 3)) return 1;
+  if (expect(call, op, "bias", call->inputs[2], HK_F32, {x.shape[2]}) || expect(call, op, "y", call->outputs[0], x.dtype, x.shape, 3)) return 1;
+  if (present(z) && expect(call, op, "z", z, x.dtype, x.shape, 3)) return 1;
   *scratch_bytes = plane_floats(sizes_of(call)) * sizeof(float);
   return 0;
 }
@@ -77,8 +78,8 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
   const char* op = "pos_conv_grad";
   if (expect_counts(call, op, 3, 3) || check(call, op)) return 1;
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1], *out = call->outputs;
-  if (expect(call, op, "dz", call->inputs[2], HK_F32, x.shape, 3)) return 1;
-  if (present(out[0]) && expect(call, op, "dx", out[0], HK_F32, x.shape, 3)) return 1;
+  if (expect(call, op, "dz", call->inputs[2], x.dtype, x.shape, 3)) return 1;
+  if (present(out[0]) && expect(call, op, "dx", out[0], x.dtype, x.shape, 3)) return 1;
   if (expect(call, op, "dw", out[1], HK_F32, w.shape, 3) || expect(call, op, "dbias", out[2], HK_F32, {x.shape[2]})) return 1;
   const Sizes s = sizes_of(call);
   *scratch_bytes = (2 * plane_floats(s) + weight_floats(s)) * sizeof(float);
@@ -86,11 +87,12 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
 }
 
 // x [B, T, D] -> planes [B, D, plane], frame 0 at `before`, zeros elsewhere.
-void to_planes(const Sizes& s, const float* x, int64_t before, float* planes) {
+template <class T>
+void to_planes(const Sizes& s, const T* x, int64_t before, float* planes) {
   const int64_t blocks = (s.width + 15) / 16;
   parallel_chunks(s.batch * blocks, 1, [&](int64_t task, int64_t, int64_t) {
     const int64_t b = task / blocks, c0 = task % blocks * 16, n = s.width - c0 < 16 ? s.width - c0 : 16;
-    const float* from = x + b * s.time * s.width + c0;
+    const T* from = x + b * s.time * s.width + c0;
     float* to = planes + (b * s.width + c0) * s.plane;
     for (int64_t c = 0; c < n; c++) {
       memset(to + c * s.plane, 0, (size_t)before * sizeof(float));
@@ -105,7 +107,8 @@ void to_planes(const Sizes& s, const float* x, int64_t before, float* planes) {
 }
 
 // tile [rows, kBlock] -> out[t, 0..rows) for `frames` frames, rows of `out` `width` apart.
-void from_tile(const float* tile, int64_t rows, int64_t frames, float* out, int64_t width) {
+template <class T>
+void from_tile(const float* tile, int64_t rows, int64_t frames, T* out, int64_t width) {
   for (int64_t t = 0; t < frames; t++)
     for (int64_t r = 0; r < rows; r++) out[t * width + r] = tile[r * kBlock + t];
 }
@@ -129,13 +132,14 @@ void convolve(const Sizes& s, const float* coefficients, const float* planes, co
   });
 }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const bool with_gelu = attribute(call, "gelu", 0) == 1;
-  float *planes = (float*)call->scratch, *y = f32(call->outputs[0]), *z = f32(call->outputs[1]);
-  if (!present(call->outputs[1])) z = nullptr;
+  float* planes = (float*)call->scratch;
+  T *y = data<T>(call->outputs[0]), *z = data<T>(call->outputs[1]);
   const float* bias = f32(call->inputs[2]);
-  to_planes(s, f32(call->inputs[0]), s.before_x, planes);
+  to_planes(s, data<T>(call->inputs[0]), s.before_x, planes);
   convolve(s, f32(call->inputs[1]), planes, [&](int64_t channel, int64_t rows, int64_t t, int64_t frames, int64_t b, float* tile) {
     const int64_t at = (b * s.time + t) * s.width + channel;
     for (int64_t r = 0; r < rows; r++)
@@ -148,6 +152,7 @@ int run(hk_call* call) {
   });
   return 0;
 }
+int run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_as, call); }
 
 // [D, channels, k] -> inputs and outputs of each group exchanged, taps in reverse.
 void flip(const Sizes& s, const float* w, float* flipped) {
@@ -193,11 +198,13 @@ void bias_gradient(const Sizes& s, const float* dz, float* dbias) {
   });
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
-  float *x = (float*)call->scratch, *dz = x + plane_floats(s), *flipped = dz + plane_floats(s), *dx = f32(call->outputs[0]);
-  to_planes(s, f32(call->inputs[0]), s.before_x, x);
-  to_planes(s, f32(call->inputs[2]), s.before_z, dz);
+  float *x = (float*)call->scratch, *dz = x + plane_floats(s), *flipped = dz + plane_floats(s);
+  T* dx = data<T>(call->outputs[0]);
+  to_planes(s, data<T>(call->inputs[0]), s.before_x, x);
+  to_planes(s, data<T>(call->inputs[2]), s.before_z, dz);
   if (present(call->outputs[0])) {
     flip(s, f32(call->inputs[1]), flipped);
     convolve(s, flipped, dz, [&](int64_t channel, int64_t rows, int64_t t, int64_t frames, int64_t b, float* tile) {
@@ -208,16 +215,17 @@ int run_grad(hk_call* call) {
   bias_gradient(s, dz, f32(call->outputs[2]));
   return 0;
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
 hk_cost cost(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel;
-  return {2.0 * n * reach, 4.0 * (n * (present(call->outputs[1]) ? 3 : 2) + s.width * reach)};
+  return {2.0 * n * reach, element_bytes(call->inputs[0]) * n * (present(call->outputs[1]) ? 3 : 2) + 4.0 * s.width * reach};
 }
 hk_cost cost_grad(const hk_call* call) {
   const Sizes s = sizes_of(call);
   const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel, times = present(call->outputs[0]) ? 2 : 1;
-  return {2.0 * times * n * reach, 4.0 * (n * (1 + times) + 2 * s.width * reach)};
+  return {2.0 * times * n * reach, element_bytes(call->inputs[0]) * n * (1 + times) + 8.0 * s.width * reach};
 }
 
 }  // namespace

@@ -39,12 +39,21 @@ static inline int64_t rows(const hk_tensor& t) { return last(t) ? elements(t) / 
 static inline float*   f32(const hk_tensor& t) { return (float*)t.data; }
 static inline int32_t* i32(const hk_tensor& t) { return (int32_t*)t.data; }
 static inline uint8_t* u8(const hk_tensor& t) { return (uint8_t*)t.data; }
+template <class T>
+static inline T* data(const hk_tensor& t) { return (T*)t.data; }  // NULL when absent
+static inline bool is_bf16(const hk_tensor& t) { return t.dtype == HK_BF16; }
+static inline bool is_activation(const hk_tensor& t) { return t.dtype == HK_F32 || t.dtype == HK_BF16; }
+static inline size_t element_bytes(const hk_tensor& t) { return t.dtype == HK_BF16 ? 2 : t.dtype == HK_U8 ? 1 : 4; }
+
+static inline const char* dtype_name(int dtype) {
+  static const char* names[] = {"f32", "bf16", "i32", "u8"};
+  return names[dtype & 3];
+}
 
 // "f32[2, 37, 48]" into a buffer of at least 96 bytes; returns the buffer.
 static inline const char* describe(const hk_tensor& t, char* out) {
-  static const char* names[] = {"f32", "bf16", "i32", "u8"};
   if (!present(t)) return strcpy(out, "absent");
-  int n = snprintf(out, 96, "%s[", names[t.dtype & 3]);
+  int n = snprintf(out, 96, "%s[", dtype_name(t.dtype));
   for (int i = 0; i < t.rank && n < 72; i++) n += snprintf(out + n, 96 - n, i ? ", %lld" : "%lld", (long long)t.shape[i]);
   snprintf(out + n, 96 - n, "]");
   return out;
@@ -77,8 +86,7 @@ static inline int expect_counts(hk_call* call, const char* op, int inputs, int o
 static inline int expect_dense(hk_call* call, const char* op, const char* what, const hk_tensor& t, int dtype, int min_rank) {
   char text[96];
   if (t.dtype != dtype || t.rank < min_rank || t.rank > HK_MAX_RANK)
-    return fail(call, "%s: %s must be %s of rank %d or more, got %s", op, what,
-                dtype == HK_F32 ? "f32" : dtype == HK_I32 ? "i32" : "u8", min_rank, describe(t, text));
+    return fail(call, "%s: %s must be %s of rank %d or more, got %s", op, what, dtype_name(dtype), min_rank, describe(t, text));
   double n = 1;
   bool positive = true;
   for (int i = 0; i < t.rank; i++) {
@@ -87,6 +95,11 @@ static inline int expect_dense(hk_call* call, const char* op, const char* what, 
   }
   if (positive && n <= 1099511627776.0) return 0;
   return fail(call, "%s: %s must have no empty dimension and at most 2^40 elements, got %s", op, what, describe(t, text));
+}
+
+// 0 when `t` is an activation: f32 or bf16, as expect_dense.
+static inline int expect_activation(hk_call* call, const char* op, const char* what, const hk_tensor& t, int min_rank) {
+  return expect_dense(call, op, what, t, is_bf16(t) ? HK_BF16 : HK_F32, min_rank);
 }
 
 static inline int expect_like(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& like) {
