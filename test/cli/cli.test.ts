@@ -15,7 +15,7 @@ function hubertkit(args: string[], env: Record<string, string> = {}) {
   });
 }
 
-/** Packages and addons that `code` loads. Start-up time is a matter of what is loaded; `npm run bench` times it. */
+/** Packages and addons that `code` loads. Start-up time is a matter of what is loaded. */
 function loadedBy(code: string): string[] {
   const list = `process.on('exit', () => process.stderr.write(Object.keys(require.cache).join('\\n'))); ${code}`;
   const { stderr } = spawnSync(process.execPath, ['-e', list], { cwd: root, encoding: 'utf8' });
