@@ -1,6 +1,5 @@
 // The few entry points of cuBLASLt that are used, declared here: neither its headers nor the library are needed to build. The library is
 // opened at run time: $HUBERTKIT_CUBLASLT, the loader's path, the CUDA toolkit's folder, the Python packages of NVIDIA.
-// test/cuda/cublaslt-values.cpp compares the values with the real headers where those are installed.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
