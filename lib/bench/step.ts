@@ -4,7 +4,8 @@ import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import type { Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
-import type { OpProfile } from '../nn/program';
+import type { OpProfile, Program } from '../nn/program';
+import type { MaskedInput } from '../nn/steps';
 import { median, pseudoRandom, round, timed } from './median';
 
 export interface StepBenchOptions {
@@ -53,21 +54,22 @@ export interface StepBenchResult {
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
 
-export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
-  const {
-    device = 'cpu',
-    preset,
-    batch,
-    seconds,
-    precision = 'f32',
-    threads = os.availableParallelism(),
-    steps = 7,
-    dropout = false,
-  } = options;
-  await wrappedAsync((n) => n.setThreads(threads));
-  const config = hubertConfig(preset, dropout ? {} : withoutDropout);
+/** A model, a batch, and updates on it. */
+export interface TrainingStep extends AsyncDisposable {
+  model: HubertModel;
+  program: Program;
+  input: MaskedInput & { waveform: Float32Array };
+  /** One update: mean cross-entropy of the masked frames + 10 x feature penalty, clip 10, AdamW at 5e-4. */
+  update(options?: { profile?: boolean }): Promise<{ loss: number; gradientNorm: number }>;
+}
+
+/** What `benchStep` times; its weights and inputs depend on the options alone. */
+export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
+  const { device = 'cpu', preset, batch, seconds, precision = 'f32', dropout = false } = options;
+  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
   const clusters = 100;
-  await using model = HubertModel.create({ config, clusters, seed: 1, device });
+  const config = hubertConfig(preset, dropout ? {} : withoutDropout);
+  const model = HubertModel.create({ config, clusters, seed: 1, device });
   const samples = Math.round(seconds * 16000);
   const step = model.pretraining({ batch, samples, precision });
   const frames = model.frames(samples);
@@ -79,25 +81,33 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     // Spans of 10 frames covering 57 %, as masking with p = .8 does.
     mask: Uint8Array.from({ length: batch * frames }, (_, i) => (Math.floor((i % frames) / 10) % 7 < 4 ? 1 : 0)),
   };
-  const masked = input.mask.reduce((a, b) => a + b, 0);
-  const program = await step.ready();
-  let update = 0;
-  const times = await timed(
-    () => {
-      update++;
-      return step.run(input, {
-        seed: 1,
-        draw: update,
-        weights: { masked: 1 / masked, penalty: 10 },
-        update: { learningRate: 5e-4, step: update, clip: 10 },
-      });
-    },
-    steps,
-    2,
-  );
-  const stepSeconds = median(times);
-  const gflop = (batch * trainingFlops(config, samples)) / 1e9;
+  const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
+  let updates = 0;
   return {
+    model,
+    program: await step.ready(),
+    input,
+    async update({ profile } = {}) {
+      updates++;
+      const run = { seed: 1, draw: updates, weights, profile };
+      const done = await step.run(input, { ...run, update: { learningRate: 5e-4, step: updates, clip: 10 } });
+      const loss = weights.masked * done.masked.loss + weights.penalty * done.featurePenalty;
+      return { loss, gradientNorm: done.update!.gradientNorm };
+    },
+    [Symbol.asyncDispose]: () => model[Symbol.asyncDispose](),
+  };
+}
+
+export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
+  const { preset, batch, seconds, precision = 'f32', steps = 7, dropout = false } = options;
+  const { threads = os.availableParallelism() } = options;
+  await using step = await trainingStep(options);
+  const { model, program } = step;
+  const samples = Math.round(seconds * 16000);
+  const times = await timed(() => step.update(), steps, 2);
+  const stepSeconds = median(times);
+  const gflop = (batch * trainingFlops(model.config, samples)) / 1e9;
+  const result = {
     device: `${model.device} (${wrapped((n) => n.deviceInfo(model.device)).variant})`,
     preset,
     batch,
@@ -105,7 +115,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     precision,
     threads,
     dropout,
-    frames,
+    frames: model.frames(samples),
     parameters: model.parameterCount,
     step_s: round(stepSeconds, 5),
     min_s: round(times[0], 5),
@@ -115,19 +125,10 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     gflops: round(gflop / stepSeconds, 1),
     planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
     rss_bytes: process.memoryUsage().rss,
-    ...(options.profile && { profile: await profileOf() }),
   };
-
-  async function profileOf(): Promise<OpProfile[]> {
-    await step.run(input, {
-      seed: 1,
-      draw: 0,
-      weights: { masked: 1 / masked },
-      update: { learningRate: 0, step: 1 },
-      profile: true,
-    });
-    return program.lastProfile;
-  }
+  if (!options.profile) return result;
+  await step.update({ profile: true });
+  return { ...result, profile: program.lastProfile };
 }
 
 /** FLOP (2 x multiply-adds) of forward and backward of one row: convolutions, projection, positional convolution, attention, feed-forward. */
