@@ -1,5 +1,7 @@
 /** The same work in other people's programs: Python scripts beside this file, each a process that answers one JSON line to each line. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
 import * as path from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { packageRoot } from '../../lib/binding';
@@ -46,9 +48,14 @@ export class Peer implements AsyncDisposable {
   }
 
   /** Starts `bench/peers/SCRIPT`. Throws MissingPeer where Python or a module of it is not installed. */
-  static async start(script: string, parameters: (string | number)[], threads: number): Promise<Peer> {
+  static async start(
+    script: string,
+    parameters: (string | number)[],
+    threads: number,
+    environment: NodeJS.ProcessEnv = {},
+  ): Promise<Peer> {
     const file = path.join(packageRoot, 'bench', 'peers', script);
-    const env = { ...process.env, ...settings(threads) };
+    const env = { ...process.env, ...settings(threads), ...environment };
     const child = spawn(python, [file, ...parameters.map(String)], { env });
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
@@ -59,7 +66,7 @@ export class Peer implements AsyncDisposable {
     const peer = new Peer(child);
     const ready = (await peer.answer()) as { missing?: string; reason?: string; peer: string; version: string };
     if (ready.missing) {
-      const [debian, pip] = packages[ready.missing];
+      const [debian, pip] = packages[ready.missing.split('.')[0]];
       throw new MissingPeer(`${ready.reason}: apt-get install ${debian}, or ${python} -m pip install ${pip}`);
     }
     peer.name = `${ready.peer} ${ready.version}`;
@@ -81,5 +88,39 @@ export class Peer implements AsyncDisposable {
     const { value, done } = await this.answers.next();
     if (done) throw new Error(`The peer ended: ${this.errors}`);
     return JSON.parse(value);
+  }
+}
+
+/** Starts those of `scripts` whose modules are installed; `missing` is told of the others. */
+export async function startAll(
+  scripts: string[],
+  parameters: (string | number)[],
+  threads: number,
+  missing: (why: string) => void,
+): Promise<{ peers: Peer[] } & AsyncDisposable> {
+  const peers: Peer[] = [];
+  for (const script of scripts)
+    await Peer.start(script, parameters, threads).then(
+      (peer) => peers.push(peer),
+      (error) => {
+        if (!(error instanceof MissingPeer)) throw error;
+        missing(error.message);
+      },
+    );
+  return {
+    peers,
+    async [Symbol.asyncDispose]() {
+      for (const peer of peers) await peer[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Where the peers read weights and inputs. */
+export async function inTemporaryFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-peer-'));
+  try {
+    return await use(folder);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
   }
 }

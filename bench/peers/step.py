@@ -170,7 +170,7 @@ def main(folder, precision, threads):
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimiser.step()
-        last.update(loss=float(loss), gradient_norm=float(norm))
+        last.update(loss=loss.item(), gradient_norm=norm.item())
 
     def run(count):
         return dict(seconds=[seconds_of(update) for _ in range(count)], **last)
