@@ -7,6 +7,7 @@ import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
 import { median, pseudoRandom, round, timed } from './median';
+import { floorSeconds, measureRoofline, type Roofline } from './roofline';
 
 export interface StepBenchOptions {
   /** Default 'cpu'. */
@@ -49,7 +50,14 @@ export interface StepBenchResult {
   /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
   planned_bytes: number;
   rss_bytes: number;
-  profile?: OpProfile[];
+  roofline?: Roofline;
+  /** Every op of the step: median seconds of five steps, and its floor. */
+  profile?: ProfiledOp[];
+}
+
+export interface ProfiledOp extends OpProfile {
+  /** See `floorSeconds`. */
+  floor_s: number;
 }
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
@@ -127,8 +135,21 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     rss_bytes: process.memoryUsage().rss,
   };
   if (!options.profile) return result;
-  await step.update({ profile: true });
-  return { ...result, profile: program.lastProfile };
+  const roofline = await measureRoofline(model.device);
+  return { ...result, roofline, profile: await profileOf(step, roofline, precision) };
+}
+
+async function profileOf(step: TrainingStep, roofline: Roofline, precision: Precision): Promise<ProfiledOp[]> {
+  const runs: OpProfile[][] = [];
+  for (let i = 0; i < 5; i++) {
+    await step.update({ profile: true });
+    runs.push(step.program.lastProfile);
+  }
+  return runs[0].map((op, i) => ({
+    ...op,
+    seconds: median(runs.map((run) => run[i].seconds).sort((a, b) => a - b)),
+    floor_s: floorSeconds(op, roofline, precision),
+  }));
 }
 
 /** FLOP (2 x multiply-adds) of forward and backward of one row: convolutions, projection, positional convolution, attention, feed-forward. */
@@ -149,19 +170,24 @@ export function trainingFlops(c: HubertConfig, samples: number): number {
   return convolutions + projection + positional + attention + feedForward;
 }
 
-/** Time, arithmetic rate and memory rate of each kind of op of a profile, slowest first. */
-export function profileByKind(profile: OpProfile[]): { kind: string; ms: number; gflops: number; gbytes: number }[] {
-  const sums = new Map<string, { seconds: number; flops: number; bytes: number }>();
-  for (const { kind, seconds, flops, bytes } of profile) {
-    const sum = sums.get(kind) ?? { seconds: 0, flops: 0, bytes: 0 };
-    sums.set(kind, { seconds: sum.seconds + seconds, flops: sum.flops + flops, bytes: sum.bytes + bytes });
-  }
-  return [...sums]
-    .map(([kind, s]) => ({
-      kind,
-      ms: 1000 * s.seconds,
-      gflops: s.flops / s.seconds / 1e9,
-      gbytes: s.bytes / s.seconds / 1e9,
-    }))
+/** Time, floor and rates of each kind of op of a profile, slowest first. */
+export function profileByKind(profile: ProfiledOp[]) {
+  const kinds = [...new Set(profile.map((op) => op.kind))];
+  return kinds
+    .map((kind) => {
+      const ops = profile.filter((op) => op.kind === kind);
+      const sum = (of: (op: ProfiledOp) => number) => ops.reduce((total, op) => total + of(op), 0);
+      const seconds = sum((op) => op.seconds);
+      return {
+        kind,
+        count: ops.length,
+        ms: 1000 * seconds,
+        floor_ms: 1000 * sum((op) => op.floor_s),
+        gflop: sum((op) => op.flops) / 1e9,
+        gbyte: sum((op) => op.bytes) / 1e9,
+        gflops: sum((op) => op.flops) / seconds / 1e9,
+        gbytes_per_s: sum((op) => op.bytes) / seconds / 1e9,
+      };
+    })
     .sort((a, b) => b.ms - a.ms);
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ProfiledOp } from '../bench/step';
 import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 
@@ -36,7 +37,7 @@ export function register(program: Command): void {
     .option('--threads <n>', 'CPU threads (default: all cores)')
     .option('--steps <n>', 'steps timed, after two that are not', '7')
     .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
-    .option('--profile', 'also the time of each kind of op')
+    .option('--profile', 'also time, FLOP, bytes and share of the roofline of each op')
     .option('--json', 'print one JSON line')
     .action((options: StepOptions) => run(() => step(options)));
   bench
@@ -65,7 +66,7 @@ function positive(name: string, text: string): number {
 const threadsOf = (text: string | undefined) => (text === undefined ? {} : { threads: integer('--threads', text, 1) });
 
 async function step(options: StepOptions): Promise<void> {
-  const { benchStep, profileByKind } = require('../bench/step') as typeof import('../bench/step');
+  const { benchStep } = require('../bench/step') as typeof import('../bench/step');
   const { presets } = require('../nn/config') as typeof import('../nn/config');
   if (!(options.preset in presets))
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
@@ -83,15 +84,34 @@ async function step(options: StepOptions): Promise<void> {
     ...threadsOf(options.threads),
   });
   if (options.json) return printJson(result);
-  const { profile, ...numbers } = result;
-  print(columns(Object.entries(numbers).map(([name, value]) => [name, String(value)])));
-  if (profile)
-    print(
-      columns([
-        ['op', 'ms', 'GFLOP/s', 'GB/s'],
-        ...profileByKind(profile).map((p) => [p.kind, p.ms.toFixed(2), p.gflops.toFixed(1), p.gbytes.toFixed(1)]),
-      ]),
-    );
+  const { profile, roofline, ...numbers } = result;
+  print(columns(Object.entries({ ...numbers, ...roofline }).map(([name, value]) => [name, String(value)])));
+  if (profile) print(profileTable(profile));
+}
+
+/** Kinds of op by time, with their floors; then the single ops furthest from theirs. */
+function profileTable(profile: ProfiledOp[]): string {
+  const { profileByKind } = require('../bench/step') as typeof import('../bench/step');
+  const share = (floor: number, time: number) => `${Math.round((100 * floor) / time)} %`;
+  const kinds = profileByKind(profile).map((k) => [
+    k.kind,
+    String(k.count),
+    ...[k.ms, k.floor_ms].map((ms) => ms.toFixed(2)),
+    share(k.floor_ms, k.ms),
+    ...[k.gflop, k.gbyte].map((g) => g.toFixed(3)),
+    ...[k.gflops, k.gbytes_per_s].map((rate) => rate.toFixed(1)),
+  ]);
+  const behind = (op: ProfiledOp) => op.seconds - op.floor_s;
+  const furthest = [...profile].sort((a, b) => behind(b) - behind(a)).slice(0, 5);
+  const ops = furthest.map((op) => [
+    `${op.label} (${op.kind})`,
+    ...[op.seconds, op.floor_s].map((seconds) => (1000 * seconds).toFixed(2)),
+    share(op.floor_s, op.seconds),
+  ]);
+  return [
+    columns([['op', 'count', 'ms', 'floor ms', 'of roofline', 'GFLOP', 'GB', 'GFLOP/s', 'GB/s'], ...kinds]),
+    columns([['furthest from the floor', 'ms', 'floor ms', 'of roofline'], ...ops]),
+  ].join('\n\n');
 }
 
 async function kmeans(options: KmeansOptions): Promise<void> {
