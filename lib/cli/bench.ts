@@ -24,6 +24,12 @@ interface KmeansOptions {
   json?: boolean;
 }
 
+interface DataOptions {
+  minutes: string;
+  threads?: string;
+  json?: boolean;
+}
+
 export function register(program: Command): void {
   const bench = program.command('bench').description('time one part on this machine (npm run bench: the whole suite)');
   bench
@@ -54,6 +60,13 @@ export function register(program: Command): void {
     .description('39 MFCC of speech, one utterance at a time')
     .option('--json', 'print one JSON line')
     .action((options: { json?: boolean }) => run(() => mfcc(options)));
+  bench
+    .command('data')
+    .description('decoding FLAC, resampling, and the loader beside training steps, on the embedded corpus')
+    .option('--minutes <n>', 'of speech', '4')
+    .option('--threads <n>', 'CPU threads of the steps (default: all cores)')
+    .option('--json', 'print one JSON line')
+    .action((options: DataOptions) => run(() => data(options)));
 }
 
 function positive(name: string, text: string): number {
@@ -122,13 +135,23 @@ async function kmeans(options: KmeansOptions): Promise<void> {
     frames: integer('--frames', options.frames, 1),
     ...threadsOf(options.threads),
   });
-  if (options.json) return printJson(result);
-  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+  printNumbers(result, options.json);
 }
 
 async function mfcc(options: { json?: boolean }): Promise<void> {
   const { benchMfcc } = require('../bench/mfcc') as typeof import('../bench/mfcc');
-  const result = await benchMfcc();
-  if (options.json) return printJson(result);
-  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+  printNumbers(await benchMfcc(), options.json);
+}
+
+async function data(options: DataOptions): Promise<void> {
+  const { benchData } = require('../bench/data') as typeof import('../bench/data');
+  printNumbers(
+    await benchData({ minutes: positive('--minutes', options.minutes), ...threadsOf(options.threads) }),
+    options.json,
+  );
+}
+
+function printNumbers(result: object, json?: boolean): void {
+  if (json) printJson(result);
+  else print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
 }
