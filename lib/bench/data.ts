@@ -38,39 +38,69 @@ export interface DataBenchResult {
   step_utilisation: number;
 }
 
-export async function benchData(options: { minutes?: number; threads?: number } = {}): Promise<DataBenchResult> {
-  const { minutes = 4, threads = os.availableParallelism() } = options;
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-data-'));
-  try {
-    await wrappedAsync((n) => n.setThreads(threads));
-    await makeEmbeddedCorpus({ out: path.join(folder, 'corpus'), minutes, seed: 1 });
-    const { utterances } = await openCorpus(`embedded:${path.join(folder, 'corpus')}`);
-    const seconds = utterances.reduce((sum, u) => sum + u.samples / sampleRate, 0);
-    const decode = await decodingSeconds(utterances.map((u) => u.path));
-    const faster = await written(utterances, folder);
-    const resample = await decodingSeconds(faster.files);
-    return {
-      audio_s: round(seconds, 1),
-      decode_s: round(decode, 5),
-      decode_x_real_time: Math.round(seconds / decode),
-      resample_s: round(resample, 5),
-      resample_x_real_time: Math.round(faster.seconds / resample),
-      ...(await loading(utterances)),
-    };
-  } finally {
-    fs.rmSync(folder, { recursive: true });
-  }
+/** Speech to be decoded and loaded, to be timed piece by piece. */
+export interface DataWork extends AsyncDisposable {
+  audioSeconds: number;
+  /** Seconds of decoding all files one after the other. */
+  decode(): Promise<number>;
+  /** The same for files of 44.1 kHz, and how long those play. */
+  resample(): Promise<number>;
+  resampledAudioSeconds: number;
+  /** Seconds of each of 40 batches (8 x 4 s): the loader alone, steps alone, steps fed by the loader; of the last the share computing. */
+  loading(): Promise<{ alone: number[]; steps: number[]; fed: number[]; utilisation: number }>;
 }
 
-/** Median seconds of decoding all files one after the other. */
+export interface DataBenchOptions {
+  /** Of speech, default 4. */
+  minutes?: number;
+  /** Default: all cores. */
+  threads?: number;
+}
+
+export async function dataWork(options: DataBenchOptions): Promise<DataWork> {
+  const { minutes = 4, threads = os.availableParallelism() } = options;
+  await wrappedAsync((n) => n.setThreads(threads));
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-data-'));
+  await makeEmbeddedCorpus({ out: path.join(folder, 'corpus'), minutes, seed: 1 });
+  const { utterances } = await openCorpus(`embedded:${path.join(folder, 'corpus')}`);
+  const faster = await written(utterances, folder);
+  return {
+    audioSeconds: utterances.reduce((sum, u) => sum + u.samples / sampleRate, 0),
+    decode: () => decodingSeconds(utterances.map((u) => u.path)),
+    resample: () => decodingSeconds(faster.files),
+    resampledAudioSeconds: faster.seconds,
+    loading: () => loading(utterances),
+    [Symbol.asyncDispose]: async () => fs.rmSync(folder, { recursive: true }),
+  };
+}
+
+export async function benchData(options: DataBenchOptions = {}): Promise<DataBenchResult> {
+  await using work = await dataWork(options);
+  const times = async (piece: () => Promise<number>) => {
+    const rounds: number[] = [];
+    for (let round = 0; round < 5; round++) rounds.push(await piece());
+    return median(rounds.sort((a, b) => a - b));
+  };
+  const decode = await times(work.decode);
+  const resample = await times(work.resample);
+  const { alone, steps, fed, utilisation } = await work.loading();
+  return {
+    audio_s: round(work.audioSeconds, 1),
+    decode_s: round(decode, 5),
+    decode_x_real_time: Math.round(work.audioSeconds / decode),
+    resample_s: round(resample, 5),
+    resample_x_real_time: Math.round(work.resampledAudioSeconds / resample),
+    loader_audio_s_per_s: batchRate(alone),
+    step_audio_s_per_s: batchRate(steps),
+    fed_audio_s_per_s: batchRate(fed),
+    step_utilisation: round(utilisation, 3),
+  };
+}
+
 async function decodingSeconds(files: string[]): Promise<number> {
-  const rounds: number[] = [];
-  for (let round = 0; round < 5; round++) {
-    const begin = performance.now();
-    for (const file of files) await decodeAudio(file);
-    rounds.push((performance.now() - begin) / 1000);
-  }
-  return median(rounds.sort((a, b) => a - b));
+  const passed = stopwatch();
+  for (const file of files) await decodeAudio(file);
+  return passed();
 }
 
 /** The same samples in files that say 44.1 kHz, and how long those play. */
@@ -108,38 +138,43 @@ function loader(utterances: Utterance[]): AsyncGenerator<Batch> {
   return ahead(first, load);
 }
 
-/** The loader alone, steps alone, and both together. */
 async function loading(utterances: Utterance[]) {
   await using model = HubertModel.create({ config: hubertConfig('nano'), clusters: 100, seed: 1 });
   let updates = 0;
   const train = ({ batch, samples, input }: Batch) => {
     const update = { learningRate: 1e-4, step: ++updates, clip: 10 };
-    return model
-      .pretraining({ batch, samples })
-      .run(input, { seed: 1, draw: updates, weights: { masked: 1e-3 }, update });
+    const options = { seed: 1, draw: updates, weights: { masked: 1e-3 }, update };
+    return model.pretraining({ batch, samples }).run(input, options);
   };
   const batches: Batch[] = [];
+  const seconds = { alone: [] as number[], steps: [] as number[], fed: [] as number[] };
   const passed = stopwatch();
-  for await (const batch of loader(utterances)) batches.push(batch);
-  const alone = passed();
+  for await (const batch of loader(utterances)) {
+    batches.push(batch);
+    seconds.alone.push(passed());
+  }
   await train(batches[0]); // compiles
   passed();
-  for (const batch of batches) await train(batch);
-  const steps = passed();
-  let [waiting, computing] = [0, 0];
-  for await (const batch of loader(utterances)) {
-    waiting += passed();
+  for (const batch of batches) {
     await train(batch);
-    computing += passed();
+    seconds.steps.push(passed());
   }
-  const rate = (seconds: number) => round((loaded.batches * loaded.rows * loaded.seconds) / seconds, 1);
-  return {
-    loader_audio_s_per_s: rate(alone),
-    step_audio_s_per_s: rate(steps),
-    fed_audio_s_per_s: rate(waiting + computing),
-    step_utilisation: round(computing / (waiting + computing), 3),
-  };
+  let computing = 0;
+  for await (const batch of loader(utterances)) {
+    const waiting = passed();
+    await train(batch);
+    const step = passed();
+    computing += step;
+    seconds.fed.push(waiting + step);
+  }
+  return { ...seconds, utilisation: computing / sum(seconds.fed) };
 }
+
+const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+
+/** Audio seconds per second. */
+export const batchRate = (seconds: number[]) =>
+  round((loaded.rows * loaded.seconds * seconds.length) / sum(seconds), 1);
 
 /** Seconds since the last call. */
 function stopwatch(): () => number {

@@ -6,7 +6,7 @@ import type { Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
-import { median, pseudoRandom, round, timed } from './median';
+import { median, pseudoRandom, round, spread, timed } from './median';
 import { floorSeconds, measureRoofline, type Roofline } from './roofline';
 
 export interface StepBenchOptions {
@@ -39,8 +39,12 @@ export interface StepBenchResult {
   dropout: boolean;
   frames: number;
   parameters: number;
-  /** Median, and the fastest and slowest step, in seconds. */
+  /** Steps timed. */
+  steps: number;
+  /** Median, quartiles, and the fastest and slowest step, in seconds. */
   step_s: number;
+  low_s: number;
+  high_s: number;
   min_s: number;
   max_s: number;
   audio_s_per_s: number;
@@ -125,7 +129,10 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     dropout,
     frames: model.frames(samples),
     parameters: model.parameterCount,
+    steps,
     step_s: round(stepSeconds, 5),
+    low_s: spread(times).low,
+    high_s: spread(times).high,
     min_s: round(times[0], 5),
     max_s: round(times[times.length - 1], 5),
     audio_s_per_s: round((batch * seconds) / stepSeconds, 3),
