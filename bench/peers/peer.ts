@@ -1,5 +1,6 @@
 /** The same work in other people's programs: Python scripts beside this file, each a process that answers one JSON line to each line. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -17,7 +18,7 @@ const packages: Record<string, [debian: string, pip: string]> = {
 };
 
 /** The Python that has the peers. */
-const python = process.env.HUBERTKIT_PYTHON ?? 'python3';
+const pythonPath = () => process.env.HUBERTKIT_PYTHON ?? 'python3';
 
 /** A peer that is not here; the message says how to install it. */
 export class MissingPeer extends Error {}
@@ -34,6 +35,7 @@ const settings = (threads: number) => ({
 export class Peer implements AsyncDisposable {
   private readonly answers: AsyncIterator<string>;
   private readonly lines: Interface;
+  private readonly closed: Promise<unknown>;
   private errors = '';
   /** Name and version, once started. */
   name = '';
@@ -41,6 +43,7 @@ export class Peer implements AsyncDisposable {
   private constructor(private readonly child: ChildProcessWithoutNullStreams) {
     this.lines = createInterface({ input: child.stdout });
     this.answers = this.lines[Symbol.asyncIterator]();
+    this.closed = once(child, 'close');
     child.stderr.on('data', (text) => {
       this.errors = `${this.errors}${text}`.slice(-2000);
     });
@@ -54,6 +57,7 @@ export class Peer implements AsyncDisposable {
     threads: number,
     environment: NodeJS.ProcessEnv = {},
   ): Promise<Peer> {
+    const python = pythonPath();
     const file = path.join(packageRoot, 'bench', 'peers', script);
     const env = { ...process.env, ...settings(threads), ...environment };
     const child = spawn(python, [file, ...parameters.map(String)], { env });
@@ -86,7 +90,10 @@ export class Peer implements AsyncDisposable {
 
   private async answer(): Promise<unknown> {
     const { value, done } = await this.answers.next();
-    if (done) throw new Error(`The peer ended: ${this.errors}`);
+    if (done) {
+      await this.closed;
+      throw new Error(`The peer ended: ${this.errors}`);
+    }
     return JSON.parse(value);
   }
 }

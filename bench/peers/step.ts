@@ -36,7 +36,7 @@ export async function compareStep(options: StepBenchOptions, rounds: number): Pr
       name: `${peer.name}, ${how}`,
       turn: async () => (await peer.ask<PeerRun>(`run ${updates}`)).seconds,
     });
-    return interleaved(
+    return await interleaved(
       `${preset} ${batch} x ${seconds} s, ${precision}`,
       { name: 'hubertkit', turn: () => repeated(updates, () => step.update()) },
       [side(spinning, 'spinning'), side(sleeping, 'sleeping')],
