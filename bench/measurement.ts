@@ -58,7 +58,7 @@ const short = (x: number) => String(Number(x.toPrecision(3)));
 const milliseconds = ({ median, low, high }: Spread) =>
   `${short(1000 * median)} (${short(1000 * low)} to ${short(1000 * high)})`;
 
-function table(header: string[], rows: string[][]): string {
+export function table(header: string[], rows: string[][]): string {
   return [header, header.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 }
 

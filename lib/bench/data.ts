@@ -13,11 +13,9 @@ import { makeEmbeddedCorpus } from '../data/embedded';
 import { frameCount, sampleRate, type Utterance } from '../data/types';
 import { hubertConfig } from '../nn/config';
 import { HubertModel } from '../nn/model';
-import type { MaskedInput } from '../nn/steps';
 import { ahead } from '../train/ahead';
-import { cropBuckets, labelBatch, type MicroBatch, microBatches } from '../train/batches';
-import { pretrainingMasks } from '../train/masks';
-import { type Shape, speechBatch } from '../train/speech';
+import { cropBuckets, microBatches } from '../train/batches';
+import { type LoadedBatch, loadBatch } from '../train/updates';
 import { median, round } from './median';
 
 export interface DataBenchResult {
@@ -118,35 +116,27 @@ async function written(utterances: Utterance[], folder: string): Promise<{ files
 
 const loaded = { rows: 8, seconds: 4, batches: 40 };
 
-interface Batch extends Shape {
-  input: MaskedInput;
-}
-
 /** The batches of pretraining with everything decoded anew, each read while the one before is used. */
-function loader(utterances: Utterance[]): AsyncGenerator<Batch> {
+function loader(utterances: Utterance[]): AsyncGenerator<LoadedBatch> {
   const frames = 50 * loaded.seconds;
   const labelled = utterances.map((u) => ({ utterance: u, labels: new Int32Array(frameCount(u.samples)) }));
   const long = labelled.filter(({ labels }) => labels.length >= frames);
   const order = microBatches(cropBuckets(long, frames, loaded.rows * frames), 1);
-  const source = new SpeechSource(hubertConfig('nano'), 0);
-  const load = async (batch: MicroBatch) => {
-    const speech = await speechBatch(source, 'waveform', batch.crops, batch.shape);
-    const mask = pretrainingMasks(batch.shape.batch, frames, { probability: 0.8, length: 10 }, 1, 0);
-    return { ...batch.shape, input: { ...speech, labels: labelBatch(batch), mask } };
-  };
+  const model = hubertConfig('nano');
+  const source = { model, speech: new SpeechSource(model, 0), config: { mask: { probability: 0.8, length: 10 } } };
   const first = Array.from({ length: loaded.batches }, () => order.next().value);
-  return ahead(first, load);
+  return ahead(first, (batch) => loadBatch(source, batch, 1, 0));
 }
 
 async function loading(utterances: Utterance[]) {
   await using model = HubertModel.create({ config: hubertConfig('nano'), clusters: 100, seed: 1 });
   let updates = 0;
-  const train = ({ batch, samples, input }: Batch) => {
+  const train = ({ shape, input }: LoadedBatch) => {
     const update = { learningRate: 1e-4, step: ++updates, clip: 10 };
     const options = { seed: 1, draw: updates, weights: { masked: 1e-3 }, update };
-    return model.pretraining({ batch, samples }).run(input, options);
+    return model.pretraining({ batch: shape.batch, samples: shape.samples }).run(input, options);
   };
-  const batches: Batch[] = [];
+  const batches: LoadedBatch[] = [];
   const seconds = { alone: [] as number[], steps: [] as number[], fed: [] as number[] };
   const passed = stopwatch();
   for await (const batch of loader(utterances)) {

@@ -69,8 +69,19 @@ async function loadUpdate(session: Session, batches: MicroBatch[], seed: number,
   };
 }
 
+/** What a micro-batch is read with. */
+export type BatchSource = Pick<Session, 'speech'> & {
+  model: Pick<Session['model'], 'frontEnd'>;
+  config: Pick<Session['config'], 'mask'>;
+};
+
 /** Reads the speech of a micro-batch and draws its masks. */
-export async function loadBatch(session: Session, batch: MicroBatch, seed: number, draw: number): Promise<LoadedBatch> {
+export async function loadBatch(
+  session: BatchSource,
+  batch: MicroBatch,
+  seed: number,
+  draw: number,
+): Promise<LoadedBatch> {
   const { shape, crops } = batch;
   const speech = await speechBatch(session.speech, session.model.frontEnd, crops, shape);
   const mask = pretrainingMasks(shape.batch, shape.frames, session.config.mask, seed, draw);
