@@ -222,10 +222,10 @@ async function removeUnreadable(
   }));
 }
 
-/** Writes config.yaml, or checks that it is the same; the result when there is one. */
+/** Writes config.yaml, or checks that it is the same where something was done already; the result when there is one. */
 async function claimFolder(folder: string, config: FinetuneConfig): Promise<FinetuneResult | undefined> {
   const file = path.join(folder, 'config.yaml');
-  if (!fs.existsSync(file)) {
+  if (!fs.existsSync(file) || !fs.existsSync(path.join(folder, 'metrics.jsonl'))) {
     await writeFileAtomic(file, yaml.stringify(config));
     return undefined;
   }

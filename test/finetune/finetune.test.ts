@@ -152,6 +152,13 @@ test.each([
   });
 });
 
+test('a fine-tuning that failed before its first update leaves the folder to other options', async () => {
+  const out = path.join(root, 'failed');
+  await expect(finetune({ ...shared, trainSplits: ['none'] }, { out })).rejects.toMatchObject({ code: 'HK_CORPUS' });
+  const result = await finetune({ ...shared, updates: 2, evaluations: 1 }, { out });
+  expect(result.updates).toBe(2);
+});
+
 test('a sweep pairs its variants, compares them with k = 0 and is not repeated', async () => {
   const out = path.join(root, 'sweep');
   const { seed: _, ...options } = shared;
