@@ -22,7 +22,7 @@ import { type ClusteringMeasures, clusteringMeasures } from './clustering';
 import { type EvaluationSet, evaluationSet } from './evaluation-set';
 import { refuseWhenAborted } from './interrupt';
 import { everyNth, type FrameMatrix, layerFeatures, logMelFeatures, mfccFeatures } from './layer-features';
-import { phoneProbe } from './probe';
+import { linearProbe } from './probe';
 import { SpeechSource } from './speech';
 
 export type AnalysisMetric = 'clusters' | 'cka' | 'probe';
@@ -311,7 +311,7 @@ async function measureLayers(
       if (input) Object.assign(result, similarities(everyNth(test, ckaStep), input, inputMoments!, ground, hiddenSize));
       if (settings.probing) {
         const frames = (matrix: FrameMatrix, labels: Int32Array) => ({ features: matrix.data, labels });
-        const probe = await phoneProbe(frames(fit, ground.fitLabels), frames(test, ground.testLabels), {
+        const probe = await linearProbe(frames(fit, ground.fitLabels), frames(test, ground.testLabels), {
           classes: set.phones.length,
           epochs: settings.probeEpochs,
           seed: settings.seed,

@@ -10,6 +10,5 @@ export {
 export { autoencoderIndex, dropAtTop } from './autoencoder';
 export { CrossMoments, ckaFromMoments, linearCka } from './cka';
 export { type ClusteringMeasures, Contingency, clusteringMeasures, meanSegmentLength } from './clustering';
-export { framePhones } from './evaluation-set';
-export { phoneProbe } from './probe';
+export { linearProbe } from './probe';
 export { bootstrapMean, errorRateDifference, type Interval, pairedBootstrap } from './statistics';
