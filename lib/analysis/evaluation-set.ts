@@ -57,8 +57,8 @@ export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   const heard = new Set(o.train.map((u) => u.speaker));
   const unheard = heldOut.filter((u) => !heard.has(u.speaker));
   const phones = labelVocabulary([...train, ...heldOut], 'phones');
-  const fit = sample(train, o.maxFitFrames, o.seed, phones);
-  const test = sample(unheard.length > 0 ? unheard : heldOut, o.maxTestFrames, o.seed, phones);
+  const fit = sampleUtterances(train, o.maxFitFrames, o.seed, phones);
+  const test = sampleUtterances(unheard.length > 0 ? unheard : heldOut, o.maxTestFrames, o.seed, phones);
   const frames = (list: PhonedUtterance[]) => list.reduce((sum, { frames }) => sum + frames, 0);
   const speakers = (list: PhonedUtterance[]) => new Set(list.map(({ utterance }) => utterance.speaker)).size;
   return {
@@ -73,7 +73,13 @@ export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   };
 }
 
-function sample(utterances: Utterance[], maxFrames: number, seed: number, phones: Vocabulary): PhonedUtterance[] {
+/** Utterances in the order of a hash of their ids, as many as `maxFrames` hold (at least one), with their phones. */
+export function sampleUtterances(
+  utterances: readonly Utterance[],
+  maxFrames: number,
+  seed: number,
+  phones: Vocabulary,
+): PhonedUtterance[] {
   const rank = new Map(utterances.map((u) => [u, new Philox(seed, 0, hashText(u.id)).uniform()]));
   const shuffled = [...utterances].sort((a, b) => rank.get(a)! - rank.get(b)!);
   const chosen: PhonedUtterance[] = [];

@@ -72,7 +72,7 @@ test('every checkpoint gets a file with every layer measured', async () => {
     expect(read(analysis.checkpoint.replace('/', '-'))).toEqual(analysis);
     expect(analysis.layers.map((row) => row.layer)).toEqual([0, 1, 2]);
     for (const row of analysis.layers) {
-      expect(row.pnmi).toBeGreaterThan(analysis.chance!.pnmi);
+      expect(row.pnmi).toBeGreaterThan(analysis.chance!.pnmi!);
       expect(row.pnmi).toBeLessThanOrEqual(1);
       expect(row.ckaLogMel).toBeGreaterThan(0);
     }
