@@ -7,6 +7,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { wrappedAsync } from '../binding';
+import type { AlignmentCoverage } from '../data/alignment-files';
 import { readJson, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';
 import type { Checkpoint } from '../train/checkpoints';
@@ -30,6 +31,8 @@ export interface AnalyzeOptions extends Partial<AnalysisSettings> {
   memoryMiB?: number;
   /** CPU threads; 0: all cores. Default: the run's. */
   threads?: number;
+  /** Called once when `alignments` have been joined to the corpus. */
+  onAlignments?: (coverage: AlignmentCoverage) => void;
   onProgress?: (progress: AnalysisProgress) => void;
   /** Stops between layers; the files written so far are kept. */
   signal?: AbortSignal;
@@ -86,7 +89,7 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
     );
     if (kept && due.length === 0) analyses.push(kept);
     else {
-      ground ??= await Ground.of(run, settings);
+      ground ??= await Ground.of(run, settings, options.onAlignments);
       const measured = await measureLayers(step, due, ground, settings, options, report);
       const analysis = await merged(run, step, ground, settings, measured, kept, analyses[0]);
       await writeJsonAtomic(file, analysis);

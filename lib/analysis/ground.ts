@@ -1,6 +1,7 @@
 /** What all checkpoints of a run are measured on and compared with; everything is made once, when it is first needed. */
 import * as path from 'node:path';
 import type { Corpus, Utterance } from '../data/types';
+import { type AlignmentCoverage, joinAlignments, type NamedTiers, readAlignmentFiles } from '../data/alignment-files';
 import { openCorpus, partition } from '../data/corpus';
 import { utterancesByName } from '../data/utterance-names';
 import { HubertkitError } from '../errors';
@@ -37,6 +38,8 @@ export interface AbxTask {
   across: AbxTriple[];
 }
 
+type OnAlignments = (coverage: AlignmentCoverage) => void;
+
 export class Ground {
   /** Phones of the frames of set.fit and set.test, -1 where there is none. */
   readonly fitLabels: Int32Array;
@@ -57,8 +60,19 @@ export class Ground {
     this.halves = { dev: set.test.filter((_, i) => i % 2 === 0), test: set.test.filter((_, i) => i % 2 === 1) };
   }
 
-  static async of(run: Run, settings: AnalysisSettings): Promise<Ground> {
+  static async of(run: Run, settings: AnalysisSettings, onAlignments: OnAlignments = () => {}): Promise<Ground> {
     const corpus = await openCorpus(run.config.corpus);
+    if (settings.alignments.length > 0) {
+      const alignments: NamedTiers = new Map();
+      for (const location of settings.alignments) {
+        for (const [name, tiers] of await readAlignmentFiles(location)) {
+          alignments.set(name, { ...alignments.get(name), ...tiers });
+        }
+      }
+      const { utterances, coverage } = joinAlignments(corpus.utterances, alignments);
+      corpus.utterances = utterances;
+      onAlignments(coverage);
+    }
     const { train } = splitUtterances(corpus.utterances, run.config);
     const training = new Set(train);
     const parts = partition(corpus.utterances.filter((u) => !training.has(u)));

@@ -9,6 +9,8 @@ export interface CommonSettings {
   testFrames: number;
   /** Of the choice of utterances, of k-means, of the probes and of the ABX triples. Default 1. */
   seed: number;
+  /** Files or folders of alignments (see readAlignmentFiles) beside the corpus's own. Default none. */
+  alignments: string[];
 }
 
 /** Each decides some measures (see the table in metrics.ts). */
@@ -27,7 +29,7 @@ export interface MeasureSettings {
   abxItems?: string;
 }
 
-export const commonSettings = ['fitFrames', 'testFrames', 'seed'] as const;
+export const commonSettings = ['fitFrames', 'testFrames', 'seed', 'alignments'] as const;
 
 export interface AnalysisSettings extends CommonSettings, MeasureSettings {}
 
@@ -35,6 +37,7 @@ const defaults: AnalysisSettings = {
   fitFrames: 20_000,
   testFrames: 12_000,
   seed: 1,
+  alignments: [],
   clusters: 100,
   kmeansIterations: 20,
   ckaFrames: 4000,
@@ -51,9 +54,13 @@ export function resolveSettings(options: Partial<AnalysisSettings>): AnalysisSet
   ) as unknown as AnalysisSettings;
   for (const key of keys) {
     const value = settings[key];
-    if (key === 'abxItems') {
-      if (value === undefined || typeof value === 'string') continue;
-      throw new HubertkitError('HK_ARGUMENT', `Analysis, abxItems: expected the path of an .item file, got ${value}.`);
+    if (key === 'abxItems' || key === 'alignments') {
+      const paths = key === 'alignments' ? (value as unknown) : [value ?? ''];
+      if (Array.isArray(paths) && paths.every((file) => typeof file === 'string')) continue;
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `Analysis, ${key}: expected paths of files, got ${JSON.stringify(value)}.`,
+      );
     }
     if (!(Number.isInteger(value) && (value as number) >= (key === 'seed' ? 0 : 1))) {
       throw new HubertkitError('HK_ARGUMENT', `Analysis, ${key}: expected a whole number, got ${value}.`);

@@ -1,32 +1,24 @@
 import type { Command } from 'commander';
 import type { AnalysisMetric, AnalyzeOptions, CheckpointAnalysis } from '../analysis';
-import { columns, integer, print, printJson, run } from './command';
+import { collect, columns, integer, print, printJson, run } from './command';
 import { Progress } from './progress';
 
-/** Options that are whole numbers: what analyzeRun calls them, their least value, and what they say. */
-const numbers = {
-  clusters: [2, 'of the k-means that layers are measured with (default 100)'],
-  fitFrames: [1, 'frames of training speakers that k-means, probes and CCA are fitted on (default 20000)'],
-  testFrames: [1, 'frames of held-out speakers that everything is measured on (default 12000)'],
-  abxTriples: [1, 'ABX triples within and across speakers (default 10000)'],
-  memoryMiB: [1, 'features held at a time (default 1024)'],
-  seed: [0, 'of the choice of utterances, of k-means, probes and ABX triples (default 1)'],
-  threads: [0, 'CPU threads (0: all cores)'],
-} as const;
-type NumberName = keyof typeof numbers;
-
-/** fitFrames -> --fit-frames; the unit at the end of memoryMiB is left out. */
-const flag = (name: NumberName) =>
-  `--${name.replace('MiB', '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-
-interface Options extends Partial<Record<string, string | boolean>> {
+interface Options {
   metrics?: string;
+  alignments: string[];
   abxItems?: string;
+  clusters?: string;
+  fitFrames?: string;
+  testFrames?: string;
+  abxTriples?: string;
+  memory?: string;
+  seed?: string;
+  threads?: string;
   json?: boolean;
 }
 
 export function register(program: Command): void {
-  const command = program
+  program
     .command('analyze')
     .description(
       'measure every layer of every kept checkpoint of a run: PNMI, CKA, phone probe, and what --metrics names',
@@ -36,15 +28,25 @@ export function register(program: Command): void {
       '--metrics <names>',
       'what to measure, separated by commas (default clusters,cka,probe); "all" is everything',
     )
-    .option('--abx-items <file>', 'an .item file (default: triphones of the phone alignments)');
-  for (const [name, [, says]] of Object.entries(numbers)) command.option(`${flag(name as NumberName)} <n>`, says);
-  command
-    .option('--json', 'print one JSON line')
-    .addHelpText(
-      'after',
-      () =>
-        `\nMetrics:\n${metricTable()}\n\nWhat a run's analysis/ holds already is kept: another metric measures only that one.`,
+    .option(
+      '--alignments <path>',
+      'a TextGrid, *.alignment.txt, 100 Hz *.tsv or *.jsonl file, or a folder of them; may be given again',
+      collect,
+      [],
     )
+    .option('--abx-items <file>', 'an .item file (default: triphones of the phone alignments)')
+    .option('--abx-triples <n>', 'within, and as many across speakers (default 10000)')
+    .option('--clusters <n>', 'of the k-means that layers are measured with (default 100)')
+    .option(
+      '--fit-frames <n>',
+      'frames of training speakers that k-means, probes and CCA are fitted on (default 20000)',
+    )
+    .option('--test-frames <n>', 'frames of held-out speakers that everything is measured on (default 12000)')
+    .option('--memory <MiB>', 'features held at a time (default 1024)')
+    .option('--seed <n>', 'of the choice of utterances, of k-means, probes and ABX triples (default 1)')
+    .option('--threads <n>', 'CPU threads (0: all cores)')
+    .option('--json', 'print one JSON line')
+    .addHelpText('after', () => `\nMetrics:\n${metricTable()}`)
     .action((folder: string, options: Options) => run(({ signal }) => analyze(folder, options, signal)));
 }
 
@@ -55,11 +57,14 @@ function metricTable(): string {
 
 async function analyze(folder: string, options: Options, signal: AbortSignal): Promise<void> {
   const { analyzeRun } = require('../analysis') as typeof import('../analysis');
+  const { describeCoverage } = require('../data/alignment-files') as typeof import('../data/alignment-files');
   const progress = new Progress();
   const analyses = await analyzeRun(folder, {
     ...numberOptions(options),
     ...(options.metrics !== undefined && { metrics: metricsOf(options.metrics) }),
     abxItems: options.abxItems,
+    alignments: options.alignments,
+    onAlignments: (coverage) => process.stderr.write(`${describeCoverage(coverage)}\n`),
     signal,
     onProgress: ({ checkpoint, done, of, layer }) =>
       progress.show({
@@ -77,12 +82,17 @@ async function analyze(folder: string, options: Options, signal: AbortSignal): P
 }
 
 function numberOptions(options: Options): AnalyzeOptions {
-  const given = (Object.keys(numbers) as NumberName[]).map((name) => {
-    const key = name.replace('MiB', '');
-    const text = options[key];
-    return typeof text === 'string' ? { [name]: integer(flag(name), text, numbers[name][0]) } : {};
-  });
-  return Object.assign({}, ...given);
+  const number = (key: keyof Options & keyof AnalyzeOptions, flag: string, low: number) =>
+    options[key] === undefined ? {} : { [key]: integer(flag, options[key] as string, low) };
+  return {
+    ...number('clusters', '--clusters', 2),
+    ...number('fitFrames', '--fit-frames', 1),
+    ...number('testFrames', '--test-frames', 1),
+    ...number('abxTriples', '--abx-triples', 1),
+    ...number('seed', '--seed', 0),
+    ...number('threads', '--threads', 0),
+    ...(options.memory !== undefined && { memoryMiB: integer('--memory', options.memory, 1) }),
+  };
 }
 
 function metricsOf(names: string): AnalysisMetric[] {

@@ -156,7 +156,7 @@ test('every metric can be named; what is there already is kept, and only the new
   });
 });
 
-test('without word alignments words are left out, and the word probe says why', async () => {
+test('without word alignments words are left out and the word probe says why; alignments given apart bring them', async () => {
   const bare = path.join(root, 'bare');
   fs.cpSync(run, bare, { recursive: true });
   fs.rmSync(path.join(bare, 'analysis'), { recursive: true, force: true });
@@ -174,6 +174,16 @@ test('without word alignments words are left out, and the word probe says why', 
   expect(layers[1].pwccaPhone).toBeGreaterThan(0.3);
   expect(layers[1].pwccaWord ?? layers[1].wordInformation).toBeUndefined();
   await expect(analyzeRun(bare, { ...settings, metrics: ['word-probe'] })).rejects.toThrow(/word alignments/);
+  const coverage: unknown[] = [];
+  const joined = await analyzeRun(bare, {
+    ...settings,
+    metrics: ['information'],
+    alignments: [path.join(root, 'tones', 'alignments.jsonl')],
+    onAlignments: (found) => coverage.push(found),
+  });
+  expect(coverage).toEqual([{ utterances: 58, phones: 58, words: 58, unknown: 0, mismatched: 0 }]);
+  expect(joined[0].layers[1].wordInformation).toBeGreaterThan(0);
+  expect(joined[0].layers[1].pwccaPhone).toBeUndefined(); // of other alignments
 });
 
 test('an aborted analysis says so, an unknown metric is refused with the nearest one', async () => {
