@@ -8,12 +8,26 @@ export interface Table {
   rows: Cell[][];
 }
 
+/** One position of a view's slider: the data of the view's first series. */
+export interface Step {
+  name: string;
+  data: Cell[][];
+}
+
+/** One drawing. With `steps` the page has a slider over them; the option shows the last one. */
+export interface View {
+  id: string;
+  name: string;
+  option: Option;
+  steps?: Step[];
+}
+
 /** One chart: one or more views of it (the page has a selector), and the table behind it. */
 export interface Chart {
   id: string;
   title: string;
   caption: string;
-  views: { id: string; name: string; option: Option }[];
+  views: View[];
   table: Table;
 }
 

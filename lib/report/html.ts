@@ -17,11 +17,11 @@ const SHOWN_ROWS = 300;
 export async function page(sections: Section[], comparison: Table | undefined): Promise<string> {
   const echarts = await fs.readFile(require.resolve('echarts/dist/echarts.min.js'), 'utf8');
   const title = `hubertkit report: ${sections.map(({ run }) => run.name).join(', ')}`;
-  const options = Object.fromEntries(
-    sections.flatMap(({ charts }, index) =>
-      charts.flatMap((chart) => chart.views.map((view) => [`r${index}-${view.id}`, view.option])),
-    ),
+  const views = sections.flatMap(({ charts }, index) =>
+    charts.flatMap((chart) => chart.views.map((view) => ({ ...view, id: `r${index}-${view.id}` }))),
   );
+  const options = Object.fromEntries(views.map(({ id, option }) => [id, option]));
+  const steps = Object.fromEntries(views.flatMap((view) => (view.steps ? [[view.id, view.steps]] : [])));
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -37,12 +37,18 @@ export async function page(sections: Section[], comparison: Table | undefined): 
 ${comparison ? `<section><h2>The runs side by side</h2>${table(comparison, 'comparison')}</section>` : ''}
 ${sections.map(section).join('\n')}
 </main>
-<script type="application/json" id="options">${JSON.stringify(options).replaceAll('<', '\\u003c')}</script>
+${json('options', options)}
+${json('steps', steps)}
 <script>${echarts.replaceAll('</script', '<\\/script')}</script>
 <script>${SCRIPT}</script>
 </body>
 </html>
 `;
+}
+
+/** Data for the script of the page. */
+function json(id: string, value: unknown): string {
+  return `<script type="application/json" id="${id}">${JSON.stringify(value).replaceAll('<', '\\u003c')}</script>`;
 }
 
 function section({ run, sentences, charts, svg }: Section, index: number): string {
@@ -57,20 +63,28 @@ ${Object.keys(run.system).length ? `<details><summary>system.json (versions and 
 
 function figure(chart: Chart, prefix: string, svg: Map<string, string>): string {
   const [first] = chart.views;
-  const selector =
-    chart.views.length > 1
-      ? `<label class="views">Show <select data-chart="${prefix}-${chart.id}">${chart.views
-          .map((view) => `<option value="${prefix}-${view.id}">${escapeText(view.name)}</option>`)
-          .join(
-            '',
-          )}</select></label> <input class="views" type="range" min="0" max="${chart.views.length - 1}" value="0" aria-label="Slide through what is shown">`
-      : '';
   return `<figure id="${prefix}-${chart.id}">
-<h3>${escapeText(chart.title)}</h3>${selector}
+<h3>${escapeText(chart.title)}</h3>${controls(chart, prefix)}
 <div class="chart" role="img" aria-label="${escapeText(`${chart.title}: ${first.name}`)}" data-view="${prefix}-${first.id}">${svg.get(first.id) ?? ''}</div>
 <figcaption>${escapeText(chart.caption)}</figcaption>
 <details class="data"><summary>The numbers (${chart.table.rows.length} rows)</summary>${table(chart.table, chart.id)}</details>
 </figure>`;
+}
+
+/** A selector of views, and a slider: over the steps of a view (checkpoints) or else over the views. */
+function controls({ views }: Chart, prefix: string): string {
+  const options = views.map(({ id, name }) => `<option value="${prefix}-${id}">${escapeText(name)}</option>`).join('');
+  const select = `<label>Show <select>${options}</select></label>`;
+  const range = (kind: string, last: number, value: number, name: string) =>
+    `<label>${name} <input type="range" class="${kind}" min="0" max="${last}" value="${value}"></label>`;
+  const { steps } = views[0];
+  const parts = [
+    views.length > 1 && select,
+    views.length > 1 && !steps && range('views', views.length - 1, 0, 'Slide'),
+    steps && range('steps', steps.length - 1, steps.length - 1, 'Checkpoint'),
+    steps && `<output>${escapeText(steps.at(-1)!.name)}</output>`,
+  ];
+  return parts.some(Boolean) ? `<div class="controls">${parts.filter(Boolean).join(' ')}</div>` : '';
 }
 
 function table({ columns, rows }: Table, name: string): string {
@@ -122,7 +136,8 @@ h3 { font-size: 1.05rem; margin: 0 0 .5rem; }
 .chart { width: 100%; height: 420px; }
 .chart > svg { width: 100%; height: 100%; }
 figcaption { color: #454d57; font-size: .9rem; max-width: 80ch; margin-top: .5rem; }
-.views { display: inline-block; margin: 0 0 .5rem; font-size: .9rem; }
+.controls { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1.25rem; margin: 0 0 .5rem; font-size: .9rem; }
+.controls label { display: flex; align-items: center; gap: .5rem; }
 select { font: inherit; padding: .25rem .5rem; border: 1px solid #868e98; border-radius: 4px; background: #fff; color: inherit; max-width: 100%; }
 details { margin-top: .75rem; font-size: .9rem; }
 summary { cursor: pointer; padding: .25rem 0; }
@@ -137,36 +152,58 @@ a { color: #0b5cad; }
 @media (max-width: 40rem) { main { padding: .75rem .5rem 3rem; } .summary, figure { padding: .75rem; } .chart { height: 360px; } }
 @media print {
   body { background: #fff; font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  figure, .summary { break-inside: avoid; border-color: #999; } .views, .data, .csv, details { display: none; } .chart { height: 330px; }
+  figure, .summary { break-inside: avoid; border-color: #999; } .controls, .data, .csv, details { display: none; } .chart { height: 330px; }
 }`;
 
 // The drawings in the page are complete without this script; it makes them interactive.
 const SCRIPT = `
 (() => {
-  const options = JSON.parse(document.getElementById('options').textContent);
-  const drawn = new Map();
-  for (const box of document.querySelectorAll('.chart')) {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const options = read('options');
+  const steps = read('steps');
+  const charts = [];
+  for (const figure of document.querySelectorAll('figure')) {
+    const box = figure.querySelector('.chart');
+    const select = figure.querySelector('select');
+    const views = figure.querySelector('.views');
+    const slider = figure.querySelector('.steps');
+    const title = figure.querySelector('h3').textContent;
     box.textContent = '';
     const chart = echarts.init(box, null, { renderer: 'svg' });
-    chart.setOption(structuredClone(options[box.dataset.view]));
-    drawn.set(box.parentElement.id, { box, chart });
-  }
-  for (const select of document.querySelectorAll('select')) {
-    select.value = drawn.get(select.dataset.chart).box.dataset.view;
-    const slider = select.parentElement.nextElementSibling;
-    slider.value = select.selectedIndex;
-    slider.addEventListener('input', () => {
-      select.selectedIndex = slider.value;
-      select.dispatchEvent(new Event('change'));
+    charts.push(chart);
+    const step = () => {
+      const { name, data } = steps[box.dataset.view][slider.value];
+      chart.setOption({ series: [{ data }] });
+      figure.querySelector('output').textContent = name;
+      slider.setAttribute('aria-valuetext', name);
+    };
+    const show = () => {
+      if (select) {
+        box.dataset.view = select.value;
+        box.setAttribute('aria-label', title + ': ' + select.selectedOptions[0].text);
+      }
+      chart.setOption(structuredClone(options[box.dataset.view]), { notMerge: true });
+      if (views) {
+        views.value = select.selectedIndex;
+        views.setAttribute('aria-valuetext', select.selectedOptions[0].text);
+      }
+      if (slider) {
+        const names = steps[box.dataset.view].map(({ name }) => name);
+        const same = names.indexOf(figure.querySelector('output').textContent);
+        slider.max = names.length - 1;
+        slider.value = same < 0 ? slider.max : same;
+        step();
+      }
+    };
+    select?.addEventListener('change', show);
+    slider?.addEventListener('input', step);
+    views?.addEventListener('input', () => {
+      select.selectedIndex = views.value;
+      show();
     });
-    select.addEventListener('change', () => {
-      slider.value = select.selectedIndex;
-      const { box, chart } = drawn.get(select.dataset.chart);
-      chart.setOption(structuredClone(options[select.value]), { notMerge: true });
-      box.setAttribute('aria-label', select.selectedOptions[0].text);
-    });
+    show();
   }
-  const fit = () => drawn.forEach(({ chart }) => chart.resize());
+  const fit = () => charts.forEach((chart) => chart.resize());
   new ResizeObserver(fit).observe(document.querySelector('main'));
   addEventListener('beforeprint', fit);
   addEventListener('afterprint', fit);

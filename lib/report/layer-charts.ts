@@ -1,8 +1,22 @@
 /** Where the information is: layers over time, layers at the end of each iteration, the autoencoder behaviour. */
-import { base, type Cell, type Chart, cell, frame, line, type Option, round, short, type Table } from './chart';
+import {
+  base,
+  type Cell,
+  type Chart,
+  cell,
+  frame,
+  line,
+  type Option,
+  round,
+  short,
+  type Table,
+  type View,
+} from './chart';
 import { presentMeasures } from './measures';
 import type { Analysis, LayerScores } from './read';
 import { bestLayer, lastOfEachIteration } from './statistics';
+
+const LAYER_AXIS = 'layer (0 = input of the transformer)';
 
 // Cividis: even steps of lightness, readable in grey.
 const HEAT = ['#00204c', '#31446b', '#666870', '#958f78', '#cab969', '#ffea46'];
@@ -87,29 +101,42 @@ function heatOption(name: string, columns: string[], layers: number[], cells: Ce
   };
 }
 
+/** Each checkpoint's layers as a curve: the page has a slider over the checkpoints. */
+export function checkpointCurves(analyses: Analysis[]): Chart | undefined {
+  if (!analyses.length) return undefined;
+  const views = presentMetrics(analyses).map(({ key, name }): View => {
+    const steps = analyses
+      .map((analysis) => ({ name: checkpointName(analysis), data: curve(analysis.layers, key) }))
+      .filter(({ data }) => data.length);
+    const series = [
+      line('checkpoint', steps.at(-1)!.data, 0, { symbols: true }),
+      ...references(analyses.at(-1)!, key, analyses.find(({ random }) => random)?.random),
+    ];
+    const option = base(name, LAYER_AXIS, series, { integerX: true });
+    const shown = [...steps.map(({ data }) => data), ...series.map(({ data }) => data as Cell[][])].flat();
+    Object.assign(option.yAxis as Option, room(shown.map(([, value]) => value as number)));
+    return { id: `checkpoints-${key}`, name, option, steps };
+  });
+  return {
+    id: 'checkpoints',
+    title: 'Layers, checkpoint by checkpoint',
+    caption:
+      'The curve of one checkpoint; move the slider to see it change while the model trains. The axis stays the same for all of them.',
+    views,
+    table: layerTable(analyses),
+  };
+}
+
 export function layerCurves(analyses: Analysis[]): Chart | undefined {
   if (!analyses.length) return undefined;
   const last = lastOfEachIteration(analyses);
   const random = last.find((analysis) => analysis.random)?.random;
-  const reference = last.at(-1)!;
   const views = presentMetrics(analyses).map(({ key, name }) => {
-    const pairs = (rows: LayerScores[]) =>
-      rows.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key])]] : []));
     const series = last.map((analysis, index) =>
-      line(`iteration ${analysis.iteration}`, pairs(analysis.layers), index, { symbols: true }),
+      line(`iteration ${analysis.iteration}`, curve(analysis.layers, key), index, { symbols: true }),
     );
-    if (random) series.push(line('random initialisation', pairs(random.layers), -2, { symbols: true }));
-    if (key === 'pnmi') {
-      const ends = [reference.layers[0].layer, reference.layers.at(-1)!.layer];
-      const level = (value: number | undefined) =>
-        typeof value === 'number' ? ends.map((x) => [x, round(value)]) : [];
-      series.push(
-        line('MFCC labels', level(reference.mfcc?.pnmi), -3),
-        line('chance', level(reference.chance?.pnmi), -4),
-      );
-    }
-    const option = base(name, 'layer (0 = input of the transformer)', series, { integerX: true });
-    return { id: `layers-${key}`, name, option };
+    series.push(...references(last.at(-1)!, key, random));
+    return { id: `layers-${key}`, name, option: base(name, LAYER_AXIS, series, { integerX: true }) };
   });
   return {
     id: 'layers',
@@ -119,6 +146,36 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
     views,
     table: layerTable(last),
   };
+}
+
+/** What a measure is compared with: the untrained network and, for PNMI, the MFCC labels and chance. */
+function references(analysis: Analysis, key: string, random: Analysis['random']): Option[] {
+  const series = random ? [line('random initialisation', curve(random.layers, key), -2, { symbols: true })] : [];
+  if (key !== 'pnmi') return series;
+  const ends = [analysis.layers[0].layer, analysis.layers.at(-1)!.layer];
+  const level = (value: number | undefined) => (typeof value === 'number' ? ends.map((x) => [x, round(value)]) : []);
+  return [
+    ...series,
+    line('MFCC labels', level(analysis.mfcc?.pnmi), -3),
+    line('chance', level(analysis.chance?.pnmi), -4),
+  ];
+}
+
+/** [layer, value] of one measure. */
+function curve(layers: LayerScores[], key: string): Cell[][] {
+  return layers.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key])]] : []));
+}
+
+function checkpointName({ iteration, update }: Analysis): string {
+  return `iteration ${iteration}, update ${update}`;
+}
+
+/** The ends of an axis that holds all of the values: the next multiples of the power of ten below their range. */
+function room(values: number[]): { min: number; max: number } {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const unit = 10 ** Math.floor(Math.log10(high - low || Math.abs(high) || 1));
+  return { min: round(Math.floor(low / unit) * unit), max: round(Math.ceil(high / unit) * unit) };
 }
 
 export function autoencoder(analyses: Analysis[]): Chart | undefined {
