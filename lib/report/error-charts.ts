@@ -52,7 +52,7 @@ function errorView(runs: FineTuning[], key: (typeof ERRORS)[number]['key'], name
   const series = [
     ...interval('reset top k', points.reset, 0),
     ...interval('drop top k', points.drop, 1),
-    line('random initialisation', level, -2),
+    line('random initialisation', level, 'random'),
   ];
   return {
     id: `error-by-k-${key}`,
@@ -115,7 +115,7 @@ export function errorByUpdate(runs: FineTuning[]): Chart | undefined {
   const views = (['wer', 'cer'] as const).map((key) => {
     const series = groups.map((group, index) => {
       const averaged = averageByUpdate(group.runs, key);
-      return line(group.name, thin(averaged.map(([x, y]) => [x, percent(y)])), group.runs[0].random ? -2 : index);
+      return line(group.name, thin(averaged.map(([x, y]) => [x, percent(y)])), group.runs[0].random ? 'random' : index);
     });
     return {
       id: `error-by-update-${key}`,

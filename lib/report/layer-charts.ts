@@ -1,5 +1,6 @@
 /** Where the information is: layers over time, layers at the end of each iteration, the autoencoder behaviour. */
 import {
+  axis,
   base,
   type Cell,
   type Chart,
@@ -7,19 +8,18 @@ import {
   frame,
   line,
   type Option,
+  responsive,
   round,
   short,
   type Table,
   type View,
 } from './chart';
+import { HEAT, INK, ON_DARK_CELL, ON_LIGHT_CELL, PAPER } from './colours';
 import { presentMeasures } from './measures';
 import type { Analysis, LayerScores } from './read';
 import { bestLayer, lastOfEachIteration } from './statistics';
 
 const LAYER_AXIS = 'layer (0 = input of the transformer)';
-
-// Cividis: even steps of lightness, readable in grey.
-const HEAT = ['#00204c', '#31446b', '#666870', '#958f78', '#cab969', '#ffea46'];
 
 export function heatMap(analyses: Analysis[]): Chart | undefined {
   if (!analyses.length) return undefined;
@@ -51,40 +51,30 @@ export function heatMap(analyses: Analysis[]): Chart | undefined {
 
 function heatOption(name: string, columns: string[], layers: number[], cells: Cell[][]): Option {
   const values = cells.map((entry) => entry[2] as number);
-  const middle = (Math.min(...values) + Math.max(...values)) / 2;
-  return {
-    ...frame(),
-    tooltip: { position: 'top' },
-    grid: { left: 56, right: 24, top: 24, bottom: 104 },
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const option = {
+    ...frame('item'),
+    grid: { left: 48, right: 20, top: 12, bottom: 110 },
     xAxis: {
       type: 'category',
       data: columns,
-      name: 'iteration, total updates',
-      nameLocation: 'middle',
-      nameGap: 42,
-      axisLabel: { lineHeight: 15 },
+      ...axis('iteration, total updates', 44),
+      axisLabel: { color: INK, lineHeight: 15, hideOverlap: true },
       axisTick: { show: false },
     },
-    yAxis: {
-      type: 'category',
-      data: layers.map(String),
-      name: 'layer',
-      nameLocation: 'middle',
-      nameGap: 34,
-      axisTick: { show: false },
-    },
+    yAxis: { type: 'category', data: layers.map(String), ...axis('layer', 30), axisTick: { show: false } },
     visualMap: {
-      min: Math.min(...values),
-      max: Math.max(...values),
-      precision: 2,
+      min: low,
+      max: high,
+      precision: 3,
       calculable: false,
       orient: 'horizontal',
       left: 'center',
       bottom: 4,
       itemHeight: 180,
-      text: [`high ${name}`, 'low'],
+      text: [String(high), String(low)],
       inRange: { color: HEAT },
-      textStyle: { color: '#1d232b' },
+      textStyle: { color: INK },
     },
     series: [
       {
@@ -92,13 +82,18 @@ function heatOption(name: string, columns: string[], layers: number[], cells: Ce
         name,
         data: cells.map((value) => ({
           value,
-          label: { color: (value[2] as number) > middle ? '#101418' : '#ffffff' },
+          label: {
+            color: (value[2] as number) > (low + high) / 2 ? ON_LIGHT_CELL : ON_DARK_CELL,
+            formatter: (value[2] as number).toFixed(high < 10 ? 3 : 0),
+          },
         })),
-        label: { show: columns.length <= 14, fontSize: 11 },
-        itemStyle: { borderColor: '#ffffff', borderWidth: 1 },
+        label: { fontSize: 11 },
+        itemStyle: { borderColor: PAPER, borderWidth: 1 },
       },
     ],
   };
+  const labels = (show: boolean) => ({ series: [{ label: { show } }] });
+  return responsive(option, labels(false), labels(columns.length <= 14));
 }
 
 /** Each checkpoint's layers as a curve: the page has a slider over the checkpoints. */
@@ -150,14 +145,14 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
 
 /** What a measure is compared with: the untrained network and, for PNMI, the MFCC labels and chance. */
 function references(analysis: Analysis, key: string, random: Analysis['random']): Option[] {
-  const series = random ? [line('random initialisation', curve(random.layers, key), -2, { symbols: true })] : [];
+  const series = random ? [line('random initialisation', curve(random.layers, key), 'random', { symbols: true })] : [];
   if (key !== 'pnmi') return series;
   const ends = [analysis.layers[0].layer, analysis.layers.at(-1)!.layer];
   const level = (value: number | undefined) => (typeof value === 'number' ? ends.map((x) => [x, round(value)]) : []);
   return [
     ...series,
-    line('MFCC labels', level(analysis.mfcc?.pnmi), -3),
-    line('chance', level(analysis.chance?.pnmi), -4),
+    line('MFCC labels', level(analysis.mfcc?.pnmi), 'mfcc'),
+    line('chance', level(analysis.chance?.pnmi), 'chance'),
   ];
 }
 

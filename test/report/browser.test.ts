@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { report } from '../../lib/report';
 import { type Chart, charts } from '../../lib/report/charts';
+import { DARK, LINES, PAPER } from '../../lib/report/colours';
 import { readRun } from '../../lib/report/read';
 import { findChromium, launch } from './browser';
 import { makeRun } from './fixture';
@@ -119,19 +120,19 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
 
   seen('the CSV file behind every chart holds the numbers of its table', async () => {
     for (const chart of built) {
-      const figure = `#r0-${chart.id}`;
-      await page.click(`${figure} summary`);
-      const [download] = await Promise.all([page.waitForEvent('download'), page.click(`${figure} a.csv`)]);
+      const link = `document.querySelector('#r0-${chart.id} a.csv')`;
+      const [download] = await Promise.all([page.waitForEvent('download'), page.evaluate(`${link}.click()`)]);
       expect(download.suggestedFilename()).toBe(`${chart.id}.csv`);
       const [header, ...rows] = fs
         .readFileSync(await download.path(), 'utf8')
         .trimEnd()
         .split('\r\n');
-      expect(header.split(',')).toEqual(await page.locator(`${figure} th`).allTextContents());
+      const [names, first] = await page.evaluate<string[][]>(
+        `[...${link}.closest('details').querySelectorAll('tr')].slice(0, 2).map((row) => [...row.cells].map((cell) => cell.textContent))`,
+      );
+      expect(header.split(',')).toEqual(names);
       expect(rows).toHaveLength(chart.table.rows.length);
-      const firstRow = await page.locator(`${figure} tbody tr`).first().locator('td').allTextContents();
-      const last = rows[0].split(',').at(-1)!;
-      expect(Number(last).toPrecision(5)).toBe(Number(firstRow.at(-1)).toPrecision(5));
+      expect(Number(rows[0].split(',').at(-1))).toBeCloseTo(Number(first.at(-1)), 4);
     }
   });
 
@@ -149,6 +150,62 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     expect(await page.textContent('#r0-checkpoints output')).toBe('iteration 1, update 200');
     await page.keyboard.press('ArrowRight');
     expect(await page.textContent('#r0-checkpoints output')).toBe('iteration 1, update 400');
+  });
+
+  seen('on a phone nothing is wider than the screen, and every chart fills it', async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))');
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
+    for (const width of await page.evaluate<number[]>(
+      `[...document.querySelectorAll('.chart svg')].map((svg) => svg.getBoundingClientRect().width)`,
+    )) {
+      expect(width).toBeGreaterThan(330);
+      expect(width).toBeLessThan(390);
+    }
+    await page.setViewportSize({ width: 1280, height: 900 });
+  });
+
+  /** The colour behind a chart and that of its first line, and the width it is drawn in. */
+  function look(): Promise<{ paper: string; line: string; width: number }> {
+    return page.evaluate(`(() => {
+      const chart = echarts.getInstanceByDom(document.querySelector('#r0-loss .chart'));
+      const { backgroundColor, series } = chart.getOption();
+      return { paper: backgroundColor, line: series[0].color, width: chart.getWidth() };
+    })()`);
+  }
+
+  seen('the page and its charts are dark where the reader wants that, and white on paper', async () => {
+    const light = await look();
+    expect(light).toMatchObject({ paper: PAPER, line: LINES[0] });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    expect(await look()).toEqual({ paper: DARK[PAPER], line: DARK[LINES[0]], width: light.width });
+    const ink = await page.evaluate('getComputedStyle(document.body).color');
+    expect(ink).toBe('rgb(228, 231, 235)');
+    await page.evaluate(`dispatchEvent(new Event('beforeprint'))`);
+    expect(await look()).toEqual({ paper: PAPER, line: LINES[0], width: 640 });
+    await page.evaluate(`dispatchEvent(new Event('afterprint'))`);
+    expect((await look()).paper).toBe(DARK[PAPER]);
+    await page.emulateMedia({ colorScheme: 'light' });
+    expect(await look()).toEqual(light);
+  });
+
+  seen('on paper no chart is wider than the page or torn by its end', async () => {
+    await page.emulateMedia({ media: 'print' });
+    await page.setViewportSize({ width: 688, height: 1017 }); // A4 at 96 dpi within margins of 14 mm
+    const figures = await page.evaluate<{ width: number; height: number; breaks: string }[]>(`
+      [...document.querySelectorAll('figure')].map((figure) => {
+        const { width, height } = figure.getBoundingClientRect();
+        return { width: Math.max(width, figure.scrollWidth), height, breaks: getComputedStyle(figure).breakInside };
+      })`);
+    expect(figures).toHaveLength(built.length);
+    for (const { width, height, breaks } of figures) {
+      expect(width).toBeLessThanOrEqual(688);
+      expect(height).toBeLessThan(1017);
+      expect(breaks).toBe('avoid');
+    }
+    expect((await page.pdf({ preferCSSPageSize: true })).length).toBeGreaterThan(20_000);
+    await page.emulateMedia({ media: 'screen' });
+    await page.setViewportSize({ width: 1280, height: 900 });
   });
 
   seen('nothing is asked of a network, and the console stays empty', async () => {
