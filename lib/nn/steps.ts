@@ -372,17 +372,20 @@ export class CtcStep extends Step {
 }
 
 export class LogitsStep extends Step {
-  /** The most likely output of each frame [B*T] (0: blank). */
-  async run(input: SpeechInput): Promise<Int32Array> {
+  /** Scores of the outputs of each frame [B*T*V] (not normalised; 0: blank) and the most likely one [B*T]. */
+  async run(input: SpeechInput): Promise<{ logits: Float32Array; path: Int32Array }> {
     const program = await this.ready();
-    return (await program.run({ ...this.speech(input), mask: this.noMask() })).path as Int32Array;
+    const { logits, path } = await program.run({ ...this.speech(input), mask: this.noMask() });
+    return { logits: logits as Float32Array, path: path as Int32Array };
   }
 
   protected build(): Graph {
     const { model } = this;
     const g = new Graph(false);
     const { states } = hubert(g, this.shape, model.config);
-    g.output('path', argmax(ctcHead(states[model.config.layers], model.config, model.vocabulary)));
+    const logits = ctcHead(states[model.config.layers], model.config, model.vocabulary);
+    g.output('logits', logits);
+    g.output('path', argmax(logits));
     return g;
   }
 }
