@@ -1,5 +1,6 @@
 /** The pieces that all charts are made of: axes, lines, tables. */
 import { GRID, INK, LINES, PAPER, QUIET, REFERENCES } from './colours';
+import type { Estimate } from './statistics';
 
 export type Option = Record<string, unknown>;
 export type Cell = string | number | null;
@@ -23,13 +24,17 @@ export interface View {
   steps?: Step[];
 }
 
-/** One chart: one or more views of it (the page has a selector), and the table behind it. */
-export interface Chart {
+/** A table with its title. */
+export interface Listing {
   id: string;
   title: string;
   caption: string;
-  views: View[];
   table: Table;
+}
+
+/** One chart: one or more views of it (the page has a selector), and the table behind it. */
+export interface Chart extends Listing {
+  views: View[];
 }
 
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle', 'emptyDiamond'];
@@ -69,7 +74,7 @@ export function base(
   yName: string,
   xName: string,
   series: Option[],
-  o: { integerX?: boolean; pad?: boolean; zero?: boolean } = {},
+  o: { integerX?: boolean; pad?: boolean; zero?: boolean; logX?: boolean } = {},
 ): Option {
   const shown = series.filter((entry) => (entry.data as Cell[][]).length > 0);
   const names = shown.map((entry) => entry.name as string).filter((name) => !name.includes('interval'));
@@ -79,11 +84,11 @@ export function base(
     ...frame('axis'),
     legend: { type: 'plain', top: 0, left: 'center', itemWidth: 28, textStyle: { color: INK }, data: names },
     xAxis: {
-      type: 'value',
+      type: o.logX ? 'log' : 'value',
       ...axis(xName, 30),
       axisLabel: labels,
       ...(o.integerX && { minInterval: 1 }),
-      ...(o.pad ? { min: -0.4, max: padded(shown) } : { min: 0, max: 'dataMax' }),
+      ...(o.logX ? decades(shown) : o.pad ? { min: -0.4, max: padded(shown) } : { min: 0, max: 'dataMax' }),
     },
     yAxis: {
       type: 'value',
@@ -114,6 +119,15 @@ function legendRows(names: string[], width: number): number {
   return rows;
 }
 
+/** Whole powers of ten around the data, for a logarithmic axis. */
+function decades(series: Option[]): { min: number; max: number } {
+  const values = series.flatMap((entry) => (entry.data as number[][]).map((pair) => pair[0]));
+  return {
+    min: 10 ** Math.floor(Math.log10(Math.min(...values))),
+    max: 10 ** Math.ceil(Math.log10(Math.max(...values))),
+  };
+}
+
 function padded(series: Option[]): number {
   return Math.max(...series.flatMap((entry) => (entry.data as number[][]).map((pair) => pair[0]))) + 0.4;
 }
@@ -136,6 +150,38 @@ export function line(name: string, data: Cell[][], style: number | Reference, o:
     lineStyle: { width: 2, type: typeof style === 'number' ? 'solid' : DASHES[style] },
     emphasis: { disabled: true },
   };
+}
+
+/** Means joined by a line, and one vertical bar per mean: a line that is broken after each bar. */
+export function interval(
+  name: string,
+  points: [number, Estimate][],
+  index: number,
+  shown: (value: number) => number = percent,
+): Option[] {
+  if (!points.length) return [];
+  const bars = points.flatMap(([x, e]) =>
+    e.n > 1
+      ? [
+          [x, shown(e.low)],
+          [x, shown(e.high)],
+          [x, null],
+        ]
+      : [],
+  );
+  const means = line(
+    name,
+    points.map(([x, e]) => [x, shown(e.mean)]),
+    index,
+    { symbols: true },
+  );
+  const whiskers = {
+    ...line(`${name}: 95 % interval`, bars, index, { symbols: true }),
+    symbol: 'rect',
+    symbolSize: [12, 2],
+    tooltip: { show: false },
+  };
+  return bars.length ? [means, whiskers] : [means];
 }
 
 /** At most MOST_POINTS points, gaps and the last point kept. */

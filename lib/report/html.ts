@@ -1,26 +1,29 @@
 /** The page: one file with everything in it. Its content security policy forbids any request to a network. */
 import * as fs from 'node:fs/promises';
-import type { Chart, Table } from './charts';
-import type { RunData } from './read';
+import type { Chart, Listing, Table } from './chart';
 import { SCRIPT } from './script';
 import { STYLE } from './style';
 
-/** One run as the page shows it; `svg` holds the drawing of every view by its id. */
+/** A part of the page: a run, a comparison of runs, an experiment. */
 export interface Section {
-  run: RunData;
+  id: string;
+  name: string;
   sentences: string[];
+  listings: Listing[];
   charts: Chart[];
-  svg: Map<string, string>;
+  /** Shown as they are: configuration, versions. */
+  files: { name: string; content: string }[];
 }
 
 const SHOWN_ROWS = 300;
 
-/** The whole page. `comparison` is shown first when there are several runs. */
-export async function page(sections: Section[], comparison: Table | undefined): Promise<string> {
+/** The whole page; `drawings` holds the SVG of every view by section and view. */
+export async function page(sections: Section[], drawings: Map<string, string>): Promise<string> {
   const echarts = await fs.readFile(require.resolve('echarts/dist/echarts.min.js'), 'utf8');
-  const title = `hubertkit report: ${sections.map(({ run }) => run.name).join(', ')}`;
-  const views = sections.flatMap(({ charts }, index) =>
-    charts.flatMap((chart) => chart.views.map((view) => ({ ...view, id: `r${index}-${view.id}` }))),
+  const subjects = sections.filter(({ id }) => id !== 'comparison');
+  const title = `hubertkit report: ${subjects.map(({ name }) => name).join(', ')}`;
+  const views = sections.flatMap(({ id: prefix, charts }) =>
+    charts.flatMap((chart) => chart.views.map((view) => ({ ...view, id: `${prefix}-${view.id}` }))),
   );
   const options = Object.fromEntries(views.map(({ id, option }) => [id, option]));
   const steps = Object.fromEntries(views.flatMap((view) => (view.steps ? [[view.id, view.steps]] : [])));
@@ -36,9 +39,8 @@ export async function page(sections: Section[], comparison: Table | undefined): 
 <body>
 <main>
 <h1>${escapeText(title)}</h1>
-${sections.length > 1 ? contents(sections) : ''}
-${comparison ? `<section><h2>The runs side by side</h2>${table(comparison, 'comparison')}</section>` : ''}
-${sections.map((part, index) => section(part, index, sections.length > 1)).join('\n')}
+${subjects.length > 1 ? contents(subjects) : ''}
+${sections.map((part) => section(part, sections.length > 1, drawings)).join('\n')}
 </main>
 ${json('options', options)}
 ${json('steps', steps)}
@@ -54,34 +56,50 @@ function json(id: string, value: unknown): string {
   return `<script type="application/json" id="${id}">${JSON.stringify(value).replaceAll('<', '\\u003c')}</script>`;
 }
 
-/** Links to the runs. */
+/** Links to the sections. */
 function contents(sections: Section[]): string {
-  const links = sections.map(({ run }, index) => `<li><a href="#r${index}">${escapeText(run.name)}</a></li>`);
-  return `<nav aria-label="Runs"><ul>${links.join('')}</ul></nav>`;
+  const links = sections.map(({ id, name }) => `<li><a href="#${id}">${escapeText(name)}</a></li>`);
+  return `<nav aria-label="Contents"><ul>${links.join('')}</ul></nav>`;
 }
 
-function section({ run, sentences, charts, svg }: Section, index: number, titled: boolean): string {
-  return `<section id="r${index}">
-${titled ? `<h2>${escapeText(run.name)}</h2>` : ''}
-<div class="summary">${sentences.map((sentence) => `<p>${emphasise(escapeText(sentence))}</p>`).join('')}</div>
-${charts.map((chart) => figure(chart, `r${index}`, svg)).join('\n')}
-${run.configText ? file('Configuration (config.yaml)', run.configText) : ''}
-${Object.keys(run.system).length ? file('Versions and machine (system.json)', JSON.stringify(run.system, null, 2)) : ''}
+function section(
+  { id, name, sentences, listings, charts, files }: Section,
+  titled: boolean,
+  svg: Map<string, string>,
+): string {
+  const paragraphs = sentences.map((sentence) => `<p>${emphasise(escapeText(sentence))}</p>`).join('');
+  return `<section id="${id}">
+${titled ? `<h2>${escapeText(name)}</h2>` : ''}
+${paragraphs ? `<div class="summary">${paragraphs}</div>` : ''}
+${listings.map((listing) => listed(listing, id)).join('\n')}
+${charts.map((chart) => drawn(chart, id, svg)).join('\n')}
+${files.map((file) => `<details><summary>${escapeText(file.name)}</summary><pre>${escapeText(file.content)}</pre></details>`).join('\n')}
 </section>`;
 }
 
-function file(name: string, content: string): string {
-  return `<details><summary>${name}</summary><pre>${escapeText(content)}</pre></details>`;
+/** A table that is its own figure. */
+function listed(listing: Listing, prefix: string): string {
+  return figure(listing, prefix, (caption) => `${table(listing.table, listing.id)}${caption}`);
 }
 
-function figure(chart: Chart, prefix: string, svg: Map<string, string>): string {
+/** A chart with its controls, and its table below. */
+function drawn(chart: Chart, prefix: string, svg: Map<string, string>): string {
   const [first] = chart.views;
-  const id = `${prefix}-${chart.id}`;
-  return `<figure id="${id}" aria-labelledby="${id}-title">
-<h3 id="${id}-title">${escapeText(chart.title)}</h3>${controls(chart, prefix)}
-<div class="chart" role="img" aria-label="${escapeText(`${chart.title}: ${first.name}`)}" data-view="${prefix}-${first.id}">${svg.get(first.id) ?? ''}</div>
-<figcaption>${escapeText(chart.caption)}</figcaption>
-<details class="data"><summary>The numbers (${chart.table.rows.length} rows)</summary>${table(chart.table, chart.id)}</details>
+  const view = `${prefix}-${first.id}`;
+  return figure(
+    chart,
+    prefix,
+    (caption) => `${controls(chart, prefix)}
+<div class="chart" role="img" aria-label="${escapeText(`${chart.title}: ${first.name}`)}" data-view="${view}">${svg.get(view) ?? ''}</div>
+${caption}
+<details class="data"><summary>The numbers (${chart.table.rows.length} rows)</summary>${table(chart.table, chart.id)}</details>`,
+  );
+}
+
+function figure({ id, title, caption }: Listing, prefix: string, body: (caption: string) => string): string {
+  return `<figure id="${prefix}-${id}" aria-labelledby="${prefix}-${id}-title">
+<h3 id="${prefix}-${id}-title">${escapeText(title)}</h3>
+${body(caption && `<figcaption>${escapeText(caption)}</figcaption>`)}
 </figure>`;
 }
 
