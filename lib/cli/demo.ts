@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { DemoProgress, DemoResult } from '../experiments/demo';
 import { columns, integer, print, printJson, run, seconds } from './command';
 import { errorRates } from './finetune';
+import { showSweep } from './reset-sweep';
 import { clock, Progress } from './progress';
 
 interface Options {
@@ -64,13 +65,11 @@ function show(progress: Progress, event: DemoProgress): void {
       values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
     });
   } else {
-    const { variant, index, variants, update, updates, point } = event.event;
-    const label = `fine-tuning ${index + 1}/${variants} ${variant}`;
-    progress.show({ label, done: update, total: updates, unit: 'updates', values: point ? errorRates(point) : [] });
+    showSweep(progress, event.event);
   }
 }
 
-function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, report }: DemoResult): void {
+function printResult({ pnmi, bestLayers, wer, cer, lexiconWer, audioSeconds, wallSeconds, report }: DemoResult): void {
   const three = (value: number) => value.toFixed(3);
   print('\nPhone information on unseen speakers (PNMI; 1: the clusters tell everything about the phone)');
   print(
@@ -82,9 +81,12 @@ function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, re
       [`  iteration 2, best layer (${bestLayers.iteration2})`, three(pnmi.iteration2)],
     ]),
   );
-  print('\nTranscription on unseen speakers after fine-tuning (greedy, no language model)');
+  print(
+    '\nTranscription on unseen speakers after fine-tuning (greedy; and with the words of the training transcripts)',
+  );
   const name = (key: string) => (key === 'random' ? '  random initialisation' : `  top ${key.slice(1)} layers reset`);
-  print(columns(Object.keys(wer).map((key) => [name(key), ...errorRates({ wer: wer[key], cer: cer[key] })])));
+  const rates = (key: string) => errorRates({ wer: wer[key], cer: cer[key], lexiconWer: lexiconWer[key] });
+  print(columns(Object.keys(wer).map((key) => [name(key), ...rates(key)])));
   print(`\n${(audioSeconds / 3600).toFixed(1)} hours of audio processed, this call took ${clock(wallSeconds)}.`);
   print(report);
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { SweepProgress } from '../finetune';
 import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 import { errorRates, given, type SharedOptions, shared } from './finetune';
@@ -44,14 +45,7 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
     {
       out: options.out,
       signal,
-      onProgress: ({ variant, index, variants, update, updates, point }) =>
-        progress.show({
-          label: `${index + 1}/${variants} ${variant}`,
-          done: update,
-          total: updates,
-          unit: 'updates',
-          values: point ? errorRates(point) : [],
-        }),
+      onProgress: (event) => showSweep(progress, event),
     },
   );
   progress.close();
@@ -60,7 +54,7 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
     value ? `${(100 * value.mean).toFixed(1)} ± ${(100 * value.sd).toFixed(1)}` : '';
   print(
     columns([
-      ['', 'dev WER %', 'dev CER %', 'test WER %', 'test CER %', 'test WER against k = 0 (95 %)'],
+      ['', 'dev WER %', 'dev CER %', 'test WER %', 'test CER %', 'with lexicon %', 'test WER against k = 0 (95 %)'],
       ...summary.rows.map((row) => {
         const interval = row.difference?.testWer ?? row.difference?.wer;
         const difference = interval
@@ -72,11 +66,18 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
           rate(row.cer),
           rate(row.testWer),
           rate(row.testCer),
+          rate(row.testLexiconWer ?? row.lexiconWer),
           difference.length ? `${difference[0]} [${difference[1]}, ${difference[2]}]` : '',
         ];
       }),
     ]),
   );
+}
+
+/** The updates of all variants, and the last measurement of the one that has just moved on. */
+export function showSweep(progress: Progress, { variant, update, point, done, total }: SweepProgress): void {
+  const values = point ? [`${variant} at ${update}:`, ...errorRates(point)] : [];
+  progress.show({ label: 'fine-tuning', done, total, unit: 'updates', values });
 }
 
 function upTo(count: number): number[] {

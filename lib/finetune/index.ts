@@ -7,11 +7,14 @@ export {
   type FinetuneResult,
   finetune,
 } from './finetune';
+export { Lexicon } from './lexicon';
 export {
+  type MeanAndDeviation,
   type ResetSweepHooks,
   type ResetSweepOptions,
   type ResetSweepSummary,
   resetSweep,
+  type SweepProgress,
   type SweepRow,
 } from './reset-sweep';
 export { alignmentErrors, type ErrorCounts, errorRate } from './wer';

@@ -3,6 +3,7 @@
  * begun anew (or taken off) for each k, and once from a network that was never pretrained. Paired: for one seed every variant
  * sees the same batches, masks and head, so differences to k = 0 are differences of the start alone.
  */
+import * as os from 'node:os';
 import * as path from 'node:path';
 import {
   type Interval,
@@ -13,8 +14,16 @@ import {
 } from '../analysis/statistics';
 import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
+import { inProcesses } from '../processes';
 import { hasRun } from '../train/run';
-import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
+import {
+  type FinetuneConfig,
+  type FinetuneOptions,
+  isWide,
+  type ModelSize,
+  resolveFinetuneConfig,
+  variantName,
+} from './config';
 import { cerCurve, updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
 import {
@@ -27,6 +36,7 @@ import {
   isBetter,
   resolveSource,
 } from './finetune';
+import type { FinetuneJob } from './worker';
 
 export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'dropTop' | 'random' | 'seed'> {
   /** Numbers of blocks. Default 0..L (mode drop: 0..L-1). 0 is always among them: it is what the others are compared to. */
@@ -42,8 +52,14 @@ export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'd
 export interface ResetSweepHooks {
   /** Folder of the variants and of summary.json. Default: finetune in the run, or beside the model folder. */
   out?: string;
-  onProgress?: (progress: FinetuneProgress & { index: number; variants: number }) => void;
+  onProgress?: (progress: SweepProgress) => void;
   signal?: AbortSignal;
+}
+
+export interface SweepProgress extends FinetuneProgress {
+  /** Updates done by all variants, and of all. */
+  done: number;
+  total: number;
 }
 
 export interface MeanAndDeviation {
@@ -60,8 +76,11 @@ export interface SweepRow {
   seeds: number[];
   wer: MeanAndDeviation;
   cer: MeanAndDeviation;
+  /** WER of decoding with the lexicon of the training transcripts. */
+  lexiconWer: MeanAndDeviation;
   testWer?: MeanAndDeviation;
   testCer?: MeanAndDeviation;
+  testLexiconWer?: MeanAndDeviation;
   /** Mean WER of the curve over updates and over log(1 + update). */
   auc: MeanAndDeviation;
   aucLog: MeanAndDeviation;
@@ -75,7 +94,16 @@ export interface SweepRow {
    * Difference to k = 0 of the same seed (negative: better than k = 0), 95 % bootstrap intervals over utterances and seeds.
    * Absent for k = 0.
    */
-  difference?: { wer: Interval; cer: Interval; testWer?: Interval; testCer?: Interval; auc: number; aucCer: number };
+  difference?: {
+    wer: Interval;
+    cer: Interval;
+    lexiconWer: Interval;
+    testWer?: Interval;
+    testCer?: Interval;
+    testLexiconWer?: Interval;
+    auc: number;
+    aucCer: number;
+  };
 }
 
 /** summary.json of a sweep. */
@@ -109,7 +137,9 @@ interface Finished extends Variant {
 }
 
 /**
- * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json.
+ * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json. Of a small model on a CPU each
+ * variant has one thread (unless `threads` says otherwise) and as many run at once as there are cores: two threads are hardly faster
+ * than one there, two processes are twice as fast.
  *
  * @throws what finetune throws
  */
@@ -118,26 +148,67 @@ export async function resetSweep(options: ResetSweepOptions, hooks: ResetSweepHo
   const { config, source } = await resolveSource(shared);
   const out = hooks.out ?? path.join(config.source, hasRun(config.source) ? '' : '..', 'finetune');
   const ks = chosenBlocks(k, mode, source.model.layers);
+  const { threads, processes } = shareOfCores(config, source.model);
   const variants = seeds.flatMap((seed) => {
     const of = (blocks: number | null): Variant => {
       const start = blocks === null ? { random: true } : mode === 'reset' ? { resetTop: blocks } : { dropTop: blocks };
-      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed };
+      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed, threads };
       const name = variantName(resolveFinetuneConfig({ ...config, ...start, seed }, source.model));
       return { k: blocks, seed, folder: path.join(out, name), options };
     };
     return [...ks.map(of), ...(random ? [of(null)] : [])];
   });
-  const corpus: FinetuneCorpus = await finetuneCorpus(config, source.model);
-  const finished: Finished[] = [];
-  for (const [index, variant] of variants.entries()) {
-    const onProgress = (progress: FinetuneProgress) =>
-      hooks.onProgress?.({ ...progress, index, variants: variants.length });
-    const result = await finetune(variant.options, { out: variant.folder, corpus, signal: hooks.signal, onProgress });
-    finished.push({ ...variant, result, ...(await curvesOf(variant.folder, result)) });
-  }
-  const summary = summarise(finished, mode);
+  const results = await runVariants(variants, processes, hooks, () => finetuneCorpus(config, source.model));
+  const finished = variants.map(async (variant, i): Promise<Finished> => {
+    return { ...variant, result: results[i], ...(await curvesOf(variant.folder, results[i])) };
+  });
+  const summary = summarise(await Promise.all(finished), mode);
   await writeJsonAtomic(path.join(out, `summary-${mode}.json`), summary);
   return summary;
+}
+
+/** Memory that one process may need: its corpus (SpeechSource), weights and activations of a small model. */
+const processBytes = 2 * 2 ** 30;
+
+function shareOfCores(config: FinetuneConfig, model: ModelSize): { threads: number; processes: number } {
+  if (isWide(model) || config.device.startsWith('cuda')) return { threads: config.threads, processes: 1 };
+  const threads = config.threads || 1;
+  const most = Math.min(os.availableParallelism() / threads, os.totalmem() / processBytes);
+  return { threads, processes: Math.max(1, Math.floor(most)) };
+}
+
+/** Results in the order of the variants; one process is this one. */
+async function runVariants(
+  variants: Variant[],
+  processes: number,
+  { onProgress, signal }: ResetSweepHooks,
+  openCorpus: () => Promise<FinetuneCorpus>,
+): Promise<FinetuneResult[]> {
+  const updates = variants.map(() => 0);
+  const show = (index: number, progress: FinetuneProgress) => {
+    updates[index] = progress.update;
+    const done = updates.reduce((sum, update) => sum + update, 0);
+    onProgress?.({ ...progress, done, total: variants.length * progress.updates });
+  };
+  if (Math.min(processes, variants.length) > 1) {
+    const jobs = variants.map(({ options, folder }): FinetuneJob => ({ options, out: folder }));
+    return inProcesses<FinetuneJob, FinetuneProgress, FinetuneResult>(path.join(__dirname, 'worker.js'), jobs, {
+      processes,
+      does: 'fine-tunes',
+      whenStopped: 'ask',
+      signal,
+      onEvent: show,
+    });
+  }
+  let opened: Promise<FinetuneCorpus> | undefined;
+  const corpus = () => {
+    opened ??= openCorpus();
+    return opened;
+  };
+  const results: FinetuneResult[] = [];
+  for (const [index, { options, folder }] of variants.entries())
+    results.push(await finetune(options, { out: folder, corpus, signal, onProgress: (p) => show(index, p) }));
+  return results;
 }
 
 function chosenBlocks(k: number[] | undefined, mode: 'reset' | 'drop', layers: number): number[] {
@@ -201,7 +272,12 @@ function sweepRow(
     seeds: group.map(({ seed }) => seed),
     wer: over(({ result }) => result.wer),
     cer: over(({ result }) => result.cer),
-    ...(tested && { testWer: over(({ result }) => result.testWer!), testCer: over(({ result }) => result.testCer!) }),
+    lexiconWer: over(({ result }) => result.lexiconWer),
+    ...(tested && {
+      testWer: over(({ result }) => result.testWer!),
+      testCer: over(({ result }) => result.testCer!),
+      testLexiconWer: over(({ result }) => result.testLexiconWer!),
+    }),
     auc: over(({ result }) => result.auc),
     aucLog: over(({ result }) => result.aucLog),
     aucCer: over(({ result }) => result.aucCer),
@@ -213,6 +289,7 @@ function sweepRow(
 
 function differenceTo(baseline: Finished[], group: Finished[], tested: boolean): NonNullable<SweepRow['difference']> {
   const words = ({ errors, reference }: Hypothesis): UtteranceErrors => ({ errors, reference });
+  const lexiconWords = (h: Hypothesis): UtteranceErrors => ({ errors: h.lexiconErrors!, reference: h.reference });
   const letters = (h: Hypothesis): UtteranceErrors => ({ errors: h.characterErrors, reference: h.characters });
   const compare = (set: 'dev' | 'test', unit: (h: Hypothesis) => UtteranceErrors) =>
     errorRateDifference(
@@ -222,7 +299,12 @@ function differenceTo(baseline: Finished[], group: Finished[], tested: boolean):
   return {
     wer: compare('dev', words),
     cer: compare('dev', letters),
-    ...(tested && { testWer: compare('test', words), testCer: compare('test', letters) }),
+    lexiconWer: compare('dev', lexiconWords),
+    ...(tested && {
+      testWer: compare('test', words),
+      testCer: compare('test', letters),
+      testLexiconWer: compare('test', lexiconWords),
+    }),
     auc: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
     aucCer: mean(group.map(({ result }, i) => result.aucCer - baseline[i].result.aucCer)),
   };

@@ -119,7 +119,8 @@ export async function runUpdate(
       batch,
       samples,
       unmasked: unmaskedWeight > 0,
-      precision: session.config.precision,
+      precision: config.precision,
+      checkpoint: config.checkpoint,
     });
     const share = maskedFrames / Math.max(1, update.maskedFrames);
     const result = await step.run(input, {
