@@ -1,5 +1,5 @@
 /**
- * Does bf16 learn like f32? node dist/bench/bf16-curve.js [--preset nano] [--updates 500] [--seeds 5] [--minutes 40] [--out FOLDER]
+ * Does bf16 learn like f32? npm run bench:bf16 [-- --preset nano --updates 500 --seeds 5 --minutes 40 --out FOLDER]
  * Trains the preset on MFCC clusters of the embedded corpus with its recipe, from several seeds (weights, order, crops and masks; the
  * labels are the same), each in f32 and in bf16, and compares the masked loss, averaged over windows of 25 updates: the difference that
  * bf16 makes to a seed, beside the spread of the f32 seeds. Writes FOLDER/<date>-bf16.json and .md (default: bench/results).
@@ -150,7 +150,7 @@ interface Result {
 function write(out: string, result: Result): void {
   const { preset, updates, seeds, minutes } = result;
   const outside = result.points.filter((p) => p.difference > p.spread).length;
-  const command = `node dist/bench/bf16-curve.js --preset ${preset} --updates ${updates} --seeds ${seeds} --minutes ${minutes}`;
+  const command = `npm run bench:bf16 -- --preset ${preset} --updates ${updates} --seeds ${seeds} --minutes ${minutes}`;
   const bits = (x: number) => x.toFixed(4);
   const markdown = [
     '# bf16 beside f32',

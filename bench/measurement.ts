@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { wrapped } from '../lib/binding';
+import { furthestTable, kindTable, type ProfiledOp } from '../lib/bench/profile';
 import type { Roofline } from '../lib/bench/roofline';
 import type { Spread } from '../lib/bench/median';
 import type { Comparison } from './peers/compare';
@@ -25,6 +26,8 @@ export interface Report {
   machine: Record<string, string | number | boolean>;
   roofline: Roofline;
   measurements: Measurement[];
+  /** Of the steps of `base`: every op in place, with its floor. */
+  profiles: { work: string; ops: ProfiledOp[] }[];
   /** With --peers. */
   comparisons?: Comparison[];
   /** What was left out, and why. */
@@ -75,6 +78,11 @@ export function markdown(report: Report): string {
     const rows = report.measurements.filter((m) => m.suite === suite);
     if (rows.length) parts.push(`## ${suite}`, suiteTable(rows));
   }
+  for (const { work, ops } of report.profiles)
+    parts.push(
+      `## Ops of the step ${work}`,
+      ...[kindTable(ops), furthestTable(ops)].map(([head, ...rows]) => table(head, rows)),
+    );
   if (report.comparisons?.length) parts.push('## Beside the peers, in turn', peerTable(report.comparisons));
   if (report.notes.length) parts.push(report.notes.map((note) => `- ${note}`).join('\n'));
   return `${parts.join('\n\n')}\n`;

@@ -71,7 +71,7 @@ async function stepSuite(
   steps: StepCase[],
   threads: number,
   roofline: Roofline,
-  notes: string[],
+  { notes, profiles }: Pick<Report, 'notes' | 'profiles'>,
 ): Promise<Measurement[]> {
   const measured: Measurement[] = [];
   for (const { memoryGiB, ...options } of steps) {
@@ -82,7 +82,9 @@ async function stepSuite(
     }
     for (const precision of precisions()) {
       progress(`step of ${work}, ${precision}`);
-      const r = await benchStep({ ...options, precision, threads });
+      const profile = options.preset === 'base' && options.batch > 1;
+      const r = await benchStep({ ...options, precision, threads, profile });
+      if (r.profile) profiles.push({ work: `${work}, ${precision}`, ops: r.profile });
       const peak = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
       const { audio_s_per_s, gflops } = r;
       measured.push({
@@ -203,10 +205,11 @@ async function main(): Promise<void> {
   const threads = Number(values.threads ?? os.availableParallelism());
   await wrappedAsync((n) => n.setThreads(threads));
   const notes: string[] = [];
+  const profiles: Report['profiles'] = [];
   const roofline = await measureRoofline();
   const parts: Record<Suite, () => Promise<Measurement[]> | Measurement[]> = {
     ops: () => benchOps(ofSize(allSteps), roofline, progress),
-    step: () => stepSuite(ofSize(allSteps), threads, roofline, notes),
+    step: () => stepSuite(ofSize(allSteps), threads, roofline, { notes, profiles }),
     kmeans: () => kmeansSuite(threads, roofline),
     data: () => dataSuite(threads),
     startup: benchStartup,
@@ -219,6 +222,7 @@ async function main(): Promise<void> {
     machine: machine(threads),
     roofline,
     measurements,
+    profiles,
     ...(values.peers && { comparisons: await compareWithPeers(only, ofSize(besidePyTorch), threads, notes) }),
     notes,
   };

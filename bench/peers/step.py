@@ -168,7 +168,7 @@ def main(folder, precision, threads):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             loss = model(inputs["waveform"], mask, targets)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0, foreach=True)
         optimiser.step()
         last.update(loss=loss.item(), gradient_norm=norm.item())
 

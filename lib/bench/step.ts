@@ -7,6 +7,7 @@ import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
 import { median, pseudoRandom, round, spread, timed } from './median';
+import type { ProfiledOp } from './profile';
 import { floorSeconds, measureRoofline, type Roofline } from './roofline';
 
 export interface StepBenchOptions {
@@ -57,11 +58,6 @@ export interface StepBenchResult {
   roofline?: Roofline;
   /** Every op of the step: median seconds of five steps, and its floor. */
   profile?: ProfiledOp[];
-}
-
-export interface ProfiledOp extends OpProfile {
-  /** See `floorSeconds`. */
-  floor_s: number;
 }
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
@@ -175,26 +171,4 @@ export function trainingFlops(c: HubertConfig, samples: number): number {
   const attention = 3 * layers * (2 * t * 4 * d * d + 4 * t * t * d);
   const feedForward = 3 * layers * 4 * t * d * intermediateSize;
   return convolutions + projection + positional + attention + feedForward;
-}
-
-/** Time, floor and rates of each kind of op of a profile, slowest first. */
-export function profileByKind(profile: ProfiledOp[]) {
-  const kinds = [...new Set(profile.map((op) => op.kind))];
-  return kinds
-    .map((kind) => {
-      const ops = profile.filter((op) => op.kind === kind);
-      const sum = (of: (op: ProfiledOp) => number) => ops.reduce((total, op) => total + of(op), 0);
-      const seconds = sum((op) => op.seconds);
-      return {
-        kind,
-        count: ops.length,
-        ms: 1000 * seconds,
-        floor_ms: 1000 * sum((op) => op.floor_s),
-        gflop: sum((op) => op.flops) / 1e9,
-        gbyte: sum((op) => op.bytes) / 1e9,
-        gflops: sum((op) => op.flops) / seconds / 1e9,
-        gbytes_per_s: sum((op) => op.bytes) / seconds / 1e9,
-      };
-    })
-    .sort((a, b) => b.ms - a.ms);
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ProfiledOp } from '../bench/step';
+import type { ProfiledOp } from '../bench/profile';
 import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 
@@ -99,32 +99,13 @@ async function step(options: StepOptions): Promise<void> {
   if (options.json) return printJson(result);
   const { profile, roofline, ...numbers } = result;
   print(columns(Object.entries({ ...numbers, ...roofline }).map(([name, value]) => [name, String(value)])));
-  if (profile) print(profileTable(profile));
+  if (profile) print(profileTables(profile));
 }
 
 /** Kinds of op by time, with their floors; then the single ops furthest from theirs. */
-function profileTable(profile: ProfiledOp[]): string {
-  const { profileByKind } = require('../bench/step') as typeof import('../bench/step');
-  const share = (floor: number, time: number) => `${Math.round((100 * floor) / time)} %`;
-  const kinds = profileByKind(profile).map((k) => [
-    k.kind,
-    String(k.count),
-    ...[k.ms, k.floor_ms].map((ms) => ms.toFixed(2)),
-    share(k.floor_ms, k.ms),
-    ...[k.gflop, k.gbyte].map((g) => g.toFixed(3)),
-    ...[k.gflops, k.gbytes_per_s].map((rate) => rate.toFixed(1)),
-  ]);
-  const behind = (op: ProfiledOp) => op.seconds - op.floor_s;
-  const furthest = [...profile].sort((a, b) => behind(b) - behind(a)).slice(0, 5);
-  const ops = furthest.map((op) => [
-    `${op.label} (${op.kind})`,
-    ...[op.seconds, op.floor_s].map((seconds) => (1000 * seconds).toFixed(2)),
-    share(op.floor_s, op.seconds),
-  ]);
-  return [
-    columns([['op', 'count', 'ms', 'floor ms', 'of roofline', 'GFLOP', 'GB', 'GFLOP/s', 'GB/s'], ...kinds]),
-    columns([['furthest from the floor', 'ms', 'floor ms', 'of roofline'], ...ops]),
-  ].join('\n\n');
+function profileTables(profile: ProfiledOp[]): string {
+  const { furthestTable, kindTable } = require('../bench/profile') as typeof import('../bench/profile');
+  return [kindTable(profile), furthestTable(profile)].map(columns).join('\n\n');
 }
 
 async function kmeans(options: KmeansOptions): Promise<void> {

@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   }
   program.addHelpText(
     'after',
-    '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. HUBERTKIT_DEBUG=1 prints stacks.',
+    '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. HUBERTKIT_DEBUG=1 prints stacks;\nHUBERTKIT_TRACE=file adds a Chrome trace of every op to a file.',
   );
   try {
     await program.parseAsync();

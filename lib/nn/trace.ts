@@ -1,12 +1,11 @@
 /**
  * HUBERTKIT_TRACE=file: every op of every run as one event of a Chrome trace (chrome://tracing, ui.perfetto.dev). The file is in the
- * "JSON array format" (Google's Trace Event Format), whose closing bracket may be missing: it can be read at any moment.
+ * "JSON array format" (Google's Trace Event Format), whose closing bracket may be missing: it can be read at any moment, and several
+ * processes may add to it. A file that is there already goes on.
  */
 import * as fs from 'node:fs';
 import { ioError } from '../formats/atomic';
 import type { OpProfile } from './program';
-
-const begun = new Set<string>();
 
 /** Where to write the trace; undefined: no trace. */
 export const traceFile = (): string | undefined => process.env.HUBERTKIT_TRACE || undefined;
@@ -32,10 +31,17 @@ export function traceRun(file: string, began: number, profile: OpProfile[]): voi
       return `${JSON.stringify(event)},\n`;
     });
   try {
-    if (!begun.has(file)) fs.writeFileSync(file, '[\n');
-    begun.add(file);
+    if (!fs.existsSync(file)) begin(file);
     fs.appendFileSync(file, lines.join(''));
   } catch (cause) {
     throw ioError('write', file, cause);
+  }
+}
+
+function begin(file: string): void {
+  try {
+    fs.writeFileSync(file, '[\n', { flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another process was first
   }
 }

@@ -2,7 +2,7 @@ import { type Measurement, markdown, regressions, type Report } from '../../benc
 import { interleaved } from '../../bench/peers/compare';
 import { spread } from '../../lib/bench/median';
 import { floorSeconds } from '../../lib/bench/roofline';
-import { profileByKind } from '../../lib/bench/step';
+import { furthestTable, profileByKind } from '../../lib/bench/profile';
 
 const measured = (name: string, median: number, width = 0.01): Measurement => ({
   suite: 'step',
@@ -51,6 +51,7 @@ test('a profile by kind adds up its ops, slowest kind first', () => {
   expect(first.gflops).toBeCloseTo(40, 9);
   expect(first.floor_ms).toBeCloseTo(2, 9);
   expect(second.kind).toBe('gelu');
+  expect(furthestTable([op('gelu', 0.01), op('linear', 0.03)])[1]).toEqual(['linear (linear)', '30.00', '1.00', '3 %']);
 });
 
 describe('beside the peers', () => {
@@ -78,6 +79,7 @@ test('the Markdown has a table for each suite, with the share of the roofline', 
     machine: { cpu: 'x' },
     roofline: { f32_gflops: 100, read_gbytes_per_s: 10 },
     measurements: [{ ...measured('base', 2), floor_s: 1, rates: { gflops: 50 } }],
+    profiles: [],
     notes: ['no torch'],
   };
   const text = markdown(report);
