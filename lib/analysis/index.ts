@@ -12,4 +12,14 @@ export { CrossMoments, ckaFromMoments, linearCka } from './cka';
 export { type ClusteringMeasures, Contingency, clusteringMeasures, meanSegmentLength } from './clustering';
 export { framePhones } from './evaluation-set';
 export { phoneProbe } from './probe';
-export { bootstrapMean, errorRateDifference, type Interval, pairedBootstrap } from './statistics';
+export {
+  bootstrapMean,
+  type Difference,
+  errorRateDifference,
+  holm,
+  type Interval,
+  pairedBootstrap,
+  pairedErrorRates,
+  pairedSeeds,
+} from './statistics';
+export { type Compared, type Verdict, type VerdictOptions, verdict } from './verdict';
