@@ -44,20 +44,24 @@ export function verdict(o: VerdictOptions): Verdict {
 
 function sentence(o: VerdictOptions, top: Verdict['differences'][number], best: string, shown: boolean): string {
   const { outcome, better, baseline, others } = o;
-  const number = (value: number) => (o.percent ? `${(100 * value).toFixed(1)} points` : value.toFixed(3));
+  const number = (value: number) => (o.percent ? (100 * value).toFixed(1) : value.toFixed(3));
+  const unit = o.percent ? ' points' : '';
   const sweep = others.length > 1;
   const seeds = `${top.seeds} ${top.seeds === 1 ? 'seed' : 'seeds'}`;
   const interval = Number.isNaN(top.low)
     ? `${seeds}: no interval`
-    : `${100 * top.level} % ${number(top.low)} to ${number(top.high)}, ${seeds}`;
-  const correction = sweep ? `; p = ${top.correctedP.toFixed(3)} after Holm over ${others.length} comparisons` : '';
+    : `${100 * top.level} % ${number(top.low)} to ${number(top.high)}${unit}, ${seeds}`;
+  const correction =
+    sweep && !Number.isNaN(top.p)
+      ? `; p = ${top.correctedP.toFixed(3)} after Holm over ${others.length} comparisons`
+      : '';
   const pick = !sweep
     ? ''
     : best === baseline
       ? `${baseline} is the best of ${others.length + 1}, next comes ${top.name}. `
       : `${top.name} is the best of ${others.length + 1}. `;
   const side = top.estimate > 0 ? 'above' : top.estimate < 0 ? 'below' : 'level with';
-  const by = top.estimate === 0 ? '' : ` by ${number(Math.abs(top.estimate))}`;
+  const by = top.estimate === 0 ? '' : ` by ${number(Math.abs(top.estimate))}${unit}`;
   const fact = `${top.name} is ${side} ${baseline}${by} (${interval}${correction})`;
   return `${outcome} (${better} is better): ${pick}${shown ? fact : `No difference shown at this scale: ${fact}`}.`;
 }
