@@ -11,12 +11,13 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { type AnalysisProgress, analyzeRun } from '../analysis';
+import { type AnalysisMetric, type AnalysisProgress, analyzeRun } from '../analysis';
 import { makeEmbeddedCorpus } from '../data/embedded';
 import { HubertkitError } from '../errors';
 import type { FinetuneProgress } from '../finetune';
 import { readJson, readJsonLines, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
 import { firstDifference, openRun, type Progress, pretrain } from '../train';
+import type { Experiment } from './experiment';
 import { runFineTunings } from './fine-tunings';
 import { type ExperimentOptions, type Plan, type PlannedCell, planExperiment } from './plan';
 import { IterationPool, type Reused } from './pool';
@@ -66,6 +67,9 @@ export async function runExperiment(
   return summary;
 }
 
+/** What the checkpoints of an experiment are measured by. */
+export const metricsOf = ({ metrics }: Experiment): AnalysisMetric[] => metrics ?? ['clusters', 'cka'];
+
 const rowsFile = ({ folder }: PlannedCell) => path.join(folder, 'rows.jsonl');
 
 /** Has everything of a cell been done? */
@@ -91,7 +95,7 @@ async function runCell(
   pool.add(folder);
   const started = performance.now();
   const analyses = await analyzeRun(folder, {
-    metrics: plan.experiment.metrics ?? ['clusters', 'cka'],
+    metrics: metricsOf(plan.experiment),
     signal,
     onProgress: (event) => onProgress({ ...at, phase: 'analysis', event }),
   });
@@ -151,7 +155,8 @@ async function claimFolder({
   );
 }
 
-async function makeCorpus({ makes }: Plan, { onProgress, signal }: ExperimentHooks): Promise<void> {
+/** Makes the embedded corpus of a plan that names no other. */
+export async function makeCorpus({ makes }: Plan, { onProgress, signal }: ExperimentHooks): Promise<void> {
   if (!makes) return;
   await makeEmbeddedCorpus({
     out: makes.folder,
