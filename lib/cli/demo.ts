@@ -70,7 +70,7 @@ function show(progress: Progress, event: DemoProgress): void {
   }
 }
 
-function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, report }: DemoResult): void {
+function printResult({ pnmi, bestLayers, wer, cer, lexiconWer, audioSeconds, wallSeconds, report }: DemoResult): void {
   const three = (value: number) => value.toFixed(3);
   print('\nPhone information on unseen speakers (PNMI; 1: the clusters tell everything about the phone)');
   print(
@@ -82,9 +82,12 @@ function printResult({ pnmi, bestLayers, wer, cer, audioSeconds, wallSeconds, re
       [`  iteration 2, best layer (${bestLayers.iteration2})`, three(pnmi.iteration2)],
     ]),
   );
-  print('\nTranscription on unseen speakers after fine-tuning (greedy, no language model)');
+  print(
+    '\nTranscription on unseen speakers after fine-tuning (greedy; and with the words of the training transcripts)',
+  );
   const name = (key: string) => (key === 'random' ? '  random initialisation' : `  top ${key.slice(1)} layers reset`);
-  print(columns(Object.keys(wer).map((key) => [name(key), ...errorRates({ wer: wer[key], cer: cer[key] })])));
+  const rates = (key: string) => errorRates({ wer: wer[key], cer: cer[key], lexiconWer: lexiconWer[key] });
+  print(columns(Object.keys(wer).map((key) => [name(key), ...rates(key)])));
   print(`\n${(audioSeconds / 3600).toFixed(1)} hours of audio processed, this call took ${clock(wallSeconds)}.`);
   print(report);
 }

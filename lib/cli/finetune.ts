@@ -89,10 +89,13 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
   );
   progress.close();
   if (options.json) return printJson(result);
-  const test = result.testWer === undefined ? [] : errorRates({ wer: result.testWer, cer: result.testCer! });
+  const { testWer, testCer, testLexiconWer } = result;
+  const test = testWer === undefined ? [] : errorRates({ wer: testWer, cer: testCer!, lexiconWer: testLexiconWer });
   print(`${result.variant}: dev ${errorRates(result).join(', ')}${test.length ? `; test ${test.join(', ')}` : ''}`);
 }
 
-export function errorRates({ wer, cer }: { wer: number; cer: number }): string[] {
-  return [`WER ${(100 * wer).toFixed(1)} %`, `CER ${(100 * cer).toFixed(1)} %`];
+export function errorRates({ wer, cer, lexiconWer }: { wer: number; cer: number; lexiconWer?: number }): string[] {
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const lexicon = lexiconWer === undefined ? [] : [`WER with lexicon ${percent(lexiconWer)}`];
+  return [`WER ${percent(wer)}`, `CER ${percent(cer)}`, ...lexicon];
 }

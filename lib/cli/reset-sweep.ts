@@ -60,7 +60,7 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
     value ? `${(100 * value.mean).toFixed(1)} ± ${(100 * value.sd).toFixed(1)}` : '';
   print(
     columns([
-      ['', 'dev WER %', 'dev CER %', 'test WER %', 'test CER %', 'test WER against k = 0 (95 %)'],
+      ['', 'dev WER %', 'dev CER %', 'test WER %', 'test CER %', 'with lexicon %', 'test WER against k = 0 (95 %)'],
       ...summary.rows.map((row) => {
         const interval = row.difference?.testWer ?? row.difference?.wer;
         const difference = interval
@@ -72,6 +72,7 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
           rate(row.cer),
           rate(row.testWer),
           rate(row.testCer),
+          rate(row.testLexiconWer ?? row.lexiconWer),
           difference.length ? `${difference[0]} [${difference[1]}, ${difference[2]}]` : '',
         ];
       }),

@@ -33,6 +33,7 @@ import { type FinetuneConfig, type FinetuneOptions, resolveFinetuneConfig, varia
 import { cerCurve, meanHeight, updatesToReach, werCurve } from './curve';
 import { type Evaluation, evaluate, evaluationBuckets, type Hypothesis } from './evaluate';
 import { type Example, type ExampleReport, labelBudget, prepareExamples } from './examples';
+import { Lexicon } from './lexicon';
 import { channelMasks, timeMasks } from './masks';
 import { Snapshot } from './snapshot';
 import { fineTuningSplits, type Splits } from './splits';
@@ -77,9 +78,13 @@ export interface FinetuneResult {
   wer: number;
   cer: number;
   words: ErrorCounts;
+  /** WER of dev decoded with the words of the training transcripts and their frequencies (see Lexicon), and their number. */
+  lexiconWer: number;
+  lexiconWords: number;
   blankRate: number;
   /** On test; absent when the corpus has none. */
   testWer?: number;
+  testLexiconWer?: number;
   testCer?: number;
   testWords?: ErrorCounts;
   tau: number;
@@ -120,6 +125,8 @@ export interface FinetuneCorpus {
   examples: Splits<Example>;
   reports: FinetuneResult['data'];
   vocabulary: CharacterVocabulary;
+  /** The words of what is trained on. */
+  lexicon: Lexicon;
   speech: SpeechSource;
 }
 
@@ -183,6 +190,10 @@ export async function finetuneCorpus(o: FinetuneConfig, model: HubertConfig): Pr
     examples: { train: budgeted, dev: dev.examples, test: test?.examples ?? [] },
     reports: { train: train.report, dev: dev.report, ...(test && { test: test.report }) },
     vocabulary,
+    lexicon: new Lexicon(
+      budgeted.map(({ text }) => text),
+      vocabulary,
+    ),
     speech,
   };
 }
@@ -211,10 +222,10 @@ async function removeUnreadable(
   }));
 }
 
-/** Writes config.yaml, or checks that it is the same; the result when there is one. */
+/** Writes config.yaml, or checks that it is the same where something was done already; the result when there is one. */
 async function claimFolder(folder: string, config: FinetuneConfig): Promise<FinetuneResult | undefined> {
   const file = path.join(folder, 'config.yaml');
-  if (!fs.existsSync(file)) {
+  if (!fs.existsSync(file) || !fs.existsSync(path.join(folder, 'metrics.jsonl'))) {
     await writeFileAtomic(file, yaml.stringify(config));
     return undefined;
   }
@@ -364,8 +375,15 @@ class Tuning implements AsyncDisposable {
       wer: dev.wer,
       cer: dev.cer,
       words: dev.words,
+      lexiconWer: dev.lexiconWer!,
+      lexiconWords: corpus.lexicon.words.length,
       blankRate: dev.blankRate,
-      ...(test && { testWer: test.wer, testCer: test.cer, testWords: test.words }),
+      ...(test && {
+        testWer: test.wer,
+        testLexiconWer: test.lexiconWer,
+        testCer: test.cer,
+        testWords: test.words,
+      }),
       tau: o.tau,
       updatesToTau: updatesToReach(curve, o.tau),
       auc: meanHeight(curve, 'linear'),
@@ -389,13 +407,7 @@ class Tuning implements AsyncDisposable {
 
   private async judge(name: 'dev' | 'test', examples: Example[]): Promise<Evaluation> {
     const { model, corpus } = this;
-    const evaluation = await evaluate(
-      model,
-      evaluationBuckets(examples),
-      corpus.speech,
-      corpus.vocabulary,
-      this.hooks.signal,
-    );
+    const evaluation = await evaluate(model, evaluationBuckets(examples), corpus, this.hooks.signal);
     await writeJsonLines(path.join(this.folder, `${name}.jsonl`), evaluation.hypotheses satisfies Hypothesis[]);
     return evaluation;
   }
@@ -442,7 +454,8 @@ class Tuning implements AsyncDisposable {
 
   private async evaluateNow(): Promise<void> {
     const { o, model, corpus, window } = this;
-    const { wer, cer, blankRate } = await evaluate(model, this.curve, corpus.speech, corpus.vocabulary);
+    const { speech, vocabulary } = corpus;
+    const { wer, cer, blankRate } = await evaluate(model, this.curve, { speech, vocabulary });
     const learnt = window.updates > 0 && {
       loss: window.loss / window.symbols,
       learningRate: this.learningRate(this.update),

@@ -7,7 +7,9 @@ export {
   type FinetuneResult,
   finetune,
 } from './finetune';
+export { Lexicon } from './lexicon';
 export {
+  type MeanAndDeviation,
   type ResetSweepHooks,
   type ResetSweepOptions,
   type ResetSweepSummary,

@@ -60,8 +60,11 @@ export interface SweepRow {
   seeds: number[];
   wer: MeanAndDeviation;
   cer: MeanAndDeviation;
+  /** WER of decoding with the lexicon of the training transcripts. */
+  lexiconWer: MeanAndDeviation;
   testWer?: MeanAndDeviation;
   testCer?: MeanAndDeviation;
+  testLexiconWer?: MeanAndDeviation;
   /** Mean WER of the curve over updates and over log(1 + update). */
   auc: MeanAndDeviation;
   aucLog: MeanAndDeviation;
@@ -75,7 +78,16 @@ export interface SweepRow {
    * Difference to k = 0 of the same seed (negative: better than k = 0), 95 % bootstrap intervals over utterances and seeds.
    * Absent for k = 0.
    */
-  difference?: { wer: Interval; cer: Interval; testWer?: Interval; testCer?: Interval; auc: number; aucCer: number };
+  difference?: {
+    wer: Interval;
+    cer: Interval;
+    lexiconWer: Interval;
+    testWer?: Interval;
+    testCer?: Interval;
+    testLexiconWer?: Interval;
+    auc: number;
+    aucCer: number;
+  };
 }
 
 /** summary.json of a sweep. */
@@ -201,7 +213,12 @@ function sweepRow(
     seeds: group.map(({ seed }) => seed),
     wer: over(({ result }) => result.wer),
     cer: over(({ result }) => result.cer),
-    ...(tested && { testWer: over(({ result }) => result.testWer!), testCer: over(({ result }) => result.testCer!) }),
+    lexiconWer: over(({ result }) => result.lexiconWer),
+    ...(tested && {
+      testWer: over(({ result }) => result.testWer!),
+      testCer: over(({ result }) => result.testCer!),
+      testLexiconWer: over(({ result }) => result.testLexiconWer!),
+    }),
     auc: over(({ result }) => result.auc),
     aucLog: over(({ result }) => result.aucLog),
     aucCer: over(({ result }) => result.aucCer),
@@ -213,6 +230,7 @@ function sweepRow(
 
 function differenceTo(baseline: Finished[], group: Finished[], tested: boolean): NonNullable<SweepRow['difference']> {
   const words = ({ errors, reference }: Hypothesis): UtteranceErrors => ({ errors, reference });
+  const lexiconWords = (h: Hypothesis): UtteranceErrors => ({ errors: h.lexiconErrors!, reference: h.reference });
   const letters = (h: Hypothesis): UtteranceErrors => ({ errors: h.characterErrors, reference: h.characters });
   const compare = (set: 'dev' | 'test', unit: (h: Hypothesis) => UtteranceErrors) =>
     errorRateDifference(
@@ -222,7 +240,12 @@ function differenceTo(baseline: Finished[], group: Finished[], tested: boolean):
   return {
     wer: compare('dev', words),
     cer: compare('dev', letters),
-    ...(tested && { testWer: compare('test', words), testCer: compare('test', letters) }),
+    lexiconWer: compare('dev', lexiconWords),
+    ...(tested && {
+      testWer: compare('test', words),
+      testCer: compare('test', letters),
+      testLexiconWer: compare('test', lexiconWords),
+    }),
     auc: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
     aucCer: mean(group.map(({ result }, i) => result.aucCer - baseline[i].result.aucCer)),
   };

@@ -3,7 +3,7 @@ import { wrapped } from '../binding';
 import type { TypedArray } from '../binding/core';
 import { HubertkitError } from '../errors';
 import { frameCount } from './config';
-import { Graph, type Precision, type Tensor } from './graph';
+import { type Checkpointing, Graph, type Precision, type Tensor } from './graph';
 import { type BatchShape, ctcHead, featurePenalty, hubert, layerGate, predictionHead } from './hubert';
 import type { HubertModel } from './model';
 import { argmax, ctc, kmeansAssign } from './ops';
@@ -177,13 +177,25 @@ export interface PretrainOptions extends StepOptions {
   openLayers?: boolean[];
 }
 
+/** What a pretraining step is compiled for, beside its batch shape. */
+export interface PretrainStepOptions {
+  /** Also predict frames that are not masked. Default false. */
+  unmasked?: boolean;
+  /** 'bf16' stores activations in bf16; parameters, their gradients, statistics and losses stay f32. Default 'f32'. */
+  precision?: Precision;
+  /** 'layers' keeps only the input of each block and computes the rest again for its gradient: less memory, the same bits. Default 'none'. */
+  checkpoint?: Checkpointing;
+}
+
 export class PretrainStep extends Step {
   private readonly unmasked: boolean;
   private readonly precision: Precision;
+  private readonly checkpoint: Checkpointing;
 
-  constructor(model: HubertModel, shape: BatchShape & { unmasked?: boolean; precision?: Precision }) {
+  constructor(model: HubertModel, shape: BatchShape & PretrainStepOptions) {
     super(model, shape);
     this.unmasked = shape.unmasked ?? false;
+    this.checkpoint = shape.checkpoint ?? 'none';
     this.precision = checkedPrecision(shape.precision ?? 'f32', model.device);
   }
 
@@ -209,9 +221,9 @@ export class PretrainStep extends Step {
   }
 
   protected build(): Graph {
-    const { model, shape, precision } = this;
+    const { model, shape, precision, checkpoint } = this;
     const g = new Graph(true, { precision });
-    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
+    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config, { checkpoint });
     const labels = g.feed('labels', [shape.batch, frames], 'i32');
     const top = states[model.config.layers];
     const sums = predictionHead(top, labels, mask, lengths, model.config, model.clusters, this.unmasked);
@@ -372,17 +384,20 @@ export class CtcStep extends Step {
 }
 
 export class LogitsStep extends Step {
-  /** The most likely output of each frame [B*T] (0: blank). */
-  async run(input: SpeechInput): Promise<Int32Array> {
+  /** Scores of the outputs of each frame [B*T*V] (not normalised; 0: blank) and the most likely one [B*T]. */
+  async run(input: SpeechInput): Promise<{ logits: Float32Array; path: Int32Array }> {
     const program = await this.ready();
-    return (await program.run({ ...this.speech(input), mask: this.noMask() })).path as Int32Array;
+    const { logits, path } = await program.run({ ...this.speech(input), mask: this.noMask() });
+    return { logits: logits as Float32Array, path: path as Int32Array };
   }
 
   protected build(): Graph {
     const { model } = this;
     const g = new Graph(false);
     const { states } = hubert(g, this.shape, model.config);
-    g.output('path', argmax(ctcHead(states[model.config.layers], model.config, model.vocabulary)));
+    const logits = ctcHead(states[model.config.layers], model.config, model.vocabulary);
+    g.output('logits', logits);
+    g.output('path', argmax(logits));
     return g;
   }
 }

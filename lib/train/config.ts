@@ -47,6 +47,8 @@ const configSchema = z.strictObject({
   device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
   /** Of activations in training: bf16 is faster where the processor has AVX512_BF16 or AMX; parameters and optimiser stay f32. */
   precision: z.enum(['f32', 'bf16']),
+  /** layers: keep only the input of each block and compute the rest again for its gradient; less memory, the same bits. */
+  checkpoint: z.enum(['none', 'layers']),
   /** Splits to train on; []: the corpus's own partition. */
   trainSplits: z.array(z.string()),
   /** Splits to validate on; []: dev* and valid*, or 5 % of the training utterances where there are none. */

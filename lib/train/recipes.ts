@@ -27,6 +27,7 @@ const base: Common = {
   threads: 0,
   device: 'auto',
   precision: 'f32',
+  checkpoint: 'none',
   trainSplits: [],
   validSplits: [],
   validMaxSeconds: 600,

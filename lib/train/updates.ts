@@ -108,7 +108,8 @@ export async function runUpdate(
       batch,
       samples,
       unmasked: unmaskedWeight > 0,
-      precision: session.config.precision,
+      precision: config.precision,
+      checkpoint: config.checkpoint,
     });
     const share = maskedFrames / Math.max(1, update.maskedFrames);
     const result = await step.run(input, {

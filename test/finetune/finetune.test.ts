@@ -1,7 +1,14 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { finetune, type FinetuneOptions, type FinetunePoint, resetSweep } from '../../lib/finetune';
+import {
+  finetune,
+  type FinetuneOptions,
+  type FinetunePoint,
+  type FinetuneResult,
+  resetSweep,
+} from '../../lib/finetune';
+import type { Hypothesis } from '../../lib/finetune/evaluate';
 import { readJsonLines } from '../../lib/formats/atomic';
 import { hubertConfig } from '../../lib/nn/config';
 import { HubertModel } from '../../lib/nn/model';
@@ -60,7 +67,26 @@ test('a language of tones is learnt: the error falls far below that of the begin
   expect(result.blankRate).toBeLessThan(1);
   for (const file of ['model/model.safetensors', 'dev.jsonl', 'test.jsonl', 'config.yaml', 'result.json'])
     expect(fs.existsSync(path.join(out, file))).toBe(true);
+  await expectLexiconRates(result, out);
 }, 120_000);
+
+/** Decoding with the lexicon writes training words alone, and its rate is that of the utterances in dev.jsonl. */
+async function expectLexiconRates(result: FinetuneResult, out: string): Promise<void> {
+  const manifest = fs
+    .readFileSync(path.join(root, 'tones', 'manifest.tsv'), 'utf8')
+    .trim()
+    .split('\n')
+    .slice(1);
+  const rows = manifest.map((line) => line.split('\t'));
+  const known = new Set(rows.filter((row) => row[4] === 'train').flatMap((row) => row[3].toUpperCase().split(' ')));
+  expect(result.lexiconWords).toBe(known.size);
+  const dev = await readJsonLines<Hypothesis>(path.join(out, 'dev.jsonl'));
+  const written = dev.flatMap(({ lexiconHypothesis }) => lexiconHypothesis!.split(' '));
+  expect(written.filter((word) => word !== '' && !known.has(word))).toEqual([]);
+  const total = (value: (h: Hypothesis) => number) => dev.reduce((sum, h) => sum + value(h), 0);
+  expect(result.lexiconWer).toBeCloseTo(total((h) => h.lexiconErrors!) / total((h) => h.reference), 12);
+  expect(result.lexiconWer).toBeLessThan(0.9);
+}
 
 test('the same seed gives the same curve; a finished variant is returned as it is', async () => {
   const first = await finetune(shared, { out: path.join(root, 'same-1') });
@@ -124,6 +150,13 @@ test.each([
     code: 'HK_CONFIG',
     message: expect.stringContaining(message),
   });
+});
+
+test('a fine-tuning that failed before its first update leaves the folder to other options', async () => {
+  const out = path.join(root, 'failed');
+  await expect(finetune({ ...shared, trainSplits: ['none'] }, { out })).rejects.toMatchObject({ code: 'HK_CORPUS' });
+  const result = await finetune({ ...shared, updates: 2, evaluations: 1 }, { out });
+  expect(result.updates).toBe(2);
 });
 
 test('a sweep pairs its variants, compares them with k = 0 and is not repeated', async () => {
