@@ -3,6 +3,7 @@ import type { Experiment } from '../lib/experiments/experiment';
 import { clusteringHeight } from './clustering-height';
 import { clusters } from './clusters';
 import { informationOverPretraining } from './information-over-pretraining';
+import { intermediateLoss } from './intermediate-loss';
 import { iterations } from './iterations';
 import { layerReset } from './layer-reset';
 import { masking } from './masking';
@@ -18,4 +19,5 @@ export const experiments: readonly Experiment[] = [
   progressive,
   masking,
   unmaskedLoss,
+  intermediateLoss,
 ];

@@ -47,6 +47,12 @@ const models = [
 
 const errors: Outcome = { label: 'CER on test', measure: 'testCer', better: 'lower', percent: true };
 const words: Outcome = { label: 'WER on test', measure: 'testWer', better: 'lower', percent: true };
+const lexicon: Outcome = {
+  label: 'WER on test with the words of the training transcripts',
+  measure: 'testLexiconWer',
+  better: 'lower',
+  percent: true,
+};
 const area: Outcome = { label: 'Area under the CER curve', measure: 'aucCer', better: 'lower', percent: true };
 const speed: Outcome = {
   label: 'Updates to the CER that k = 0 ends at (the last update where it is never reached)',
@@ -102,7 +108,9 @@ export const layerReset: Experiment = {
       );
     return models.flatMap((model) => [
       ...scale.labelMinutes.flatMap((minutes) =>
-        [errors, words].map((outcome) => sweep(outcome, model, minutes, of(minutes, 'reset', 'pretrained-only'))),
+        [errors, words, lexicon].map((outcome) =>
+          sweep(outcome, model, minutes, of(minutes, 'reset', 'pretrained-only')),
+        ),
       ),
       ...[area, speed].map((outcome) => sweep(outcome, model, least, of(least, 'reset', 'pretrained-only'))),
       sweep(errors, model, middle, of(middle, 'drop', 'pretrained-only')),

@@ -1,7 +1,7 @@
 /**
  * Iterations that have been trained already. Two runs whose configurations are the same up to iteration i have the same bits up
  * to there, so the second one starts from a copy of the first one's folder instead of training it again. What decides the bits is
- * the key; where the run lies, how many threads it has and which checkpoints it keeps do not.
+ * the key; where the run lies, how many threads it has, what it computes again and which checkpoints it keeps do not.
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -16,7 +16,7 @@ export function hashOf(value: unknown): string {
 
 /** What the bits of a run depend on up to the end of an iteration (1-based). */
 export function iterationKey(config: PretrainConfig, iteration: number): string {
-  const { out: _, threads: __, checkpoints: ___, schedule, ...rest } = config;
+  const { out: _, threads: __, checkpoints: ___, checkpoint: ____, schedule, ...rest } = config;
   return hashOf({ ...rest, schedule: schedule.slice(0, iteration) });
 }
 

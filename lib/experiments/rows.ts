@@ -51,8 +51,11 @@ export interface FinetuneRow extends Place, Origin, CellFineTuning {
   kind: 'finetune';
   wer: number;
   cer: number;
+  /** Decoded with the words of the training transcripts. */
+  lexiconWer: number;
   testWer?: number;
   testCer?: number;
+  testLexiconWer?: number;
   /** Mean of the WER (over updates, over log(1 + update)) and CER curves. */
   auc: number;
   aucLog: number;
@@ -183,6 +186,8 @@ function finetuneRow(
     cer,
     testWer,
     testCer,
+    lexiconWer,
+    testLexiconWer,
     auc,
     aucLog,
     aucCer,
@@ -199,7 +204,8 @@ function finetuneRow(
     ...tuning,
     wer,
     cer,
-    ...(testWer !== undefined && { testWer, testCer }),
+    lexiconWer,
+    ...(testWer !== undefined && { testWer, testCer, testLexiconWer }),
     auc,
     aucLog,
     aucCer,

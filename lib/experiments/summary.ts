@@ -116,24 +116,28 @@ function valueOfRow(row: ResultRow, { measure }: Outcome): number {
   return (row as unknown as Record<string, number | null>)[measure] ?? row.finetuneUpdates;
 }
 
-/** For error rates the utterances count too, not the seeds alone. */
+/** Errors of an utterance, by the end of the column's name. */
+const errorsOf: Record<string, (h: Hypothesis) => UtteranceErrors> = {
+  Wer: ({ errors, reference }) => ({ errors, reference }),
+  Cer: ({ characterErrors, characters }) => ({ errors: characterErrors, reference: characters }),
+  LexiconWer: ({ lexiconErrors = 0, reference }) => ({ errors: lexiconErrors, reference }),
+};
+
+/** For error rates on test the utterances count too, not the seeds alone. */
 async function errorDifference(
-  plan: Plan,
+  { out }: Plan,
   { measure }: Outcome,
   pairs: ResultRow[][],
 ): Promise<Difference | undefined> {
-  const [, set, rate] = /^(test)?(wer|cer)$/i.exec(measure) ?? [];
-  if (rate === undefined) return undefined;
+  const rate = /^test/.test(measure) ? errorsOf[measure.slice(4)] : undefined;
+  if (!rate) return undefined;
   const errors = (side: 0 | 1) =>
     Promise.all(
-      pairs.map(async (pair): Promise<UtteranceErrors[]> => {
-        const file = path.join(plan.out, (pair[side] as FinetuneRow).folder, `${set ?? 'dev'}.jsonl`);
-        const hypotheses = await readJsonLines<Hypothesis>(file);
-        return hypotheses.map((h) =>
-          rate.toLowerCase() === 'wer'
-            ? { errors: h.errors, reference: h.reference }
-            : { errors: h.characterErrors, reference: h.characters },
+      pairs.map(async (pair) => {
+        const hypotheses = await readJsonLines<Hypothesis>(
+          path.join(out, (pair[side] as FinetuneRow).folder, 'test.jsonl'),
         );
+        return hypotheses.map(rate);
       }),
     );
   return pairedErrorRates(await errors(0), await errors(1));

@@ -79,6 +79,13 @@ test('masking and unmasked loss change the mask and alpha alone', () => {
   ]);
 });
 
+test('intermediate loss: the top layer alone, and a layer at a third of the depth too', () => {
+  const grid = (options: Partial<ExperimentOptions>) =>
+    plan('intermediate-loss', { seeds: 1, ...options }).cells.map(({ config }) => config.loss.intermediateLayers);
+  expect(grid({})).toEqual([[], [1]]);
+  expect(grid({ preset: 'base' })).toEqual([[], [4]]);
+});
+
 test.each(allExperiments().map(({ name }) => name))('%s compares conditions that its grid has', (name) => {
   const { experiment, scale, cells: planned } = plan(name, { seeds: 1 });
   const names = planned.map(({ cell }) => cell.name);
