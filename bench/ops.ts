@@ -22,7 +22,7 @@ const dtypes = ['f32', 'bf16', 'i32', 'u8'];
 function opsOf({ preset, batch, seconds }: OpShapes): EmittedOp[] {
   const c = hubertConfig(preset, { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, layerDrop: 0 });
   const g = new Graph(true);
-  const { features, states, lengths, mask, frames } = hubert(g, { batch, samples: seconds * 16000 }, c);
+  const { features, states, lengths, mask, frames } = hubert(g, { batch, samples: Math.round(seconds * 16000) }, c);
   const labels = g.feed('labels', [batch, frames], 'i32');
   const sums = predictionHead(states[c.layers], labels, mask, lengths, c, 100, false);
   g.backward([
