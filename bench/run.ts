@@ -7,7 +7,7 @@
  *   --compare old.json                    name what has become slower than that run by more than the noise (exit code 1)
  *   --threads N                           default: all cores
  *   --out FOLDER                          default: bench/results
- * Prints Markdown and writes it as FOLDER/<date>[-peers].md, beside the same as .json.
+ * Prints Markdown and writes it as FOLDER/<date>[-peers][-parts].md, beside the same as .json.
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
@@ -158,17 +158,18 @@ async function compareWithPeers(
     notes.push(why);
     progress(why);
   };
-  if (only.includes('step'))
+  const work = steps.flatMap((options) => precisions().map((precision) => ({ ...options, precision, threads })));
+  for (const options of only.includes('step') ? work : []) {
+    const name = `${options.preset} ${options.batch} x ${options.seconds} s, ${options.precision}`;
+    progress(`${name}, beside PyTorch`);
     try {
-      for (const options of steps)
-        for (const precision of precisions()) {
-          progress(`${options.preset} ${options.batch} x ${options.seconds} s, ${precision}, beside PyTorch`);
-          comparisons.push(await compareStep({ ...options, precision, threads }, 4));
-        }
+      comparisons.push(await compareStep(options, 4));
     } catch (error) {
-      if (!(error instanceof MissingPeer)) throw error;
-      missing(error.message);
+      missing(error instanceof MissingPeer ? error.message : `${name}: ${(error as Error).message}`);
+      if (error instanceof MissingPeer) break;
+      process.exitCode = 1; // the others are still worth having
     }
+  }
   if (only.includes('kmeans')) {
     progress('k-means and MFCC beside their peers');
     comparisons.push(
@@ -204,6 +205,7 @@ async function main(): Promise<void> {
   const before = values.compare ? readMeasurements(values.compare) : [];
   const threads = Number(values.threads ?? os.availableParallelism());
   await wrappedAsync((n) => n.setThreads(threads));
+  const description = machine(threads);
   const notes: string[] = [];
   const profiles: Report['profiles'] = [];
   const roofline = await measureRoofline();
@@ -219,7 +221,7 @@ async function main(): Promise<void> {
   const report: Report = {
     command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     date: new Date().toISOString(),
-    machine: machine(threads),
+    machine: description,
     roofline,
     measurements,
     profiles,
@@ -230,7 +232,8 @@ async function main(): Promise<void> {
   for (const { name, before, after, noise } of slower)
     notes.push(`slower: ${name}: ${before} s before, ${after} s now (noise ${Math.round(100 * noise)} %)`);
   if (values.compare && !slower.length) notes.push(`nothing is slower than in ${values.compare}`);
-  const file = path.join(values.out, `${report.date.slice(0, 10)}${values.peers ? '-peers' : ''}`);
+  const name = [report.date.slice(0, 10), ...(values.peers ? ['peers'] : []), ...(values.only?.split(',') ?? [])];
+  const file = path.join(values.out, name.join('-'));
   fs.mkdirSync(values.out, { recursive: true });
   fs.writeFileSync(`${file}.json`, `${JSON.stringify(report, null, 2)}\n`);
   fs.writeFileSync(`${file}.md`, markdown(report));
