@@ -221,9 +221,11 @@ export const defaultMetrics: readonly AnalysisMetric[] = ['clusters', 'cka', 'pr
 
 /** @throws HK_ARGUMENT for a name that is none, with the nearest one */
 export function checkMetrics(names: readonly string[]): AnalysisMetric[] {
+  if (!Array.isArray(names))
+    throw new HubertkitError('HK_ARGUMENT', `Metrics: expected a list of names, got ${names}.`);
   for (const name of names) {
-    if (name in table) continue;
-    const meant = nearest(name, metricNames);
+    if (Object.hasOwn(table, name)) continue;
+    const meant = nearest(String(name), metricNames);
     throw new HubertkitError(
       'HK_ARGUMENT',
       `There is no metric "${name}"${meant ? `; did you mean "${meant}"?` : '.'} There are: ${metricNames.join(', ')}.`,
