@@ -103,6 +103,25 @@ export const finetune = deferred(() => tuning().finetune);
 export const resetSweep = deferred(() => tuning().resetSweep);
 export type { FinetuneOptions, FinetuneResult, ResetSweepOptions, ResetSweepSummary } from './finetune';
 
+// --- the study
+const experimentPlan = () => require('./experiments/plan') as typeof import('./experiments/plan');
+/** Runs or continues an experiment: a grid of pretrainings, what is measured of them, verdicts. */
+export const runExperiment = deferred(
+  () => (require('./experiments/engine') as typeof import('./experiments/engine')).runExperiment,
+);
+/** What an experiment would run, every configuration with its defaults written out. */
+export const planExperiment = deferred(() => experimentPlan().planExperiment);
+/** How long experiments will take on this machine. */
+export const estimateExperiments = deferred(
+  () => (require('./experiments/estimate') as typeof import('./experiments/estimate')).estimateExperiments,
+);
+export type { ExperimentHooks, ExperimentProgress } from './experiments/engine';
+export type { Estimate } from './experiments/estimate';
+export type { Cell, Comparison, Experiment, Outcome, Scale, Stage } from './experiments/experiment';
+export type { ExperimentOptions, Plan } from './experiments/plan';
+export type { ResultRow } from './experiments/rows';
+export type { ExperimentSummary } from './experiments/summary';
+
 // --- looking
 /** Writes a self-contained page about one or several runs, and its charts as SVG files. */
 export const report = deferred(() => (require('./report') as typeof import('./report')).report);

@@ -11,4 +11,14 @@ export { linearProbe } from './probe';
 export { rankMe } from './rank';
 export type { Chance, CheckpointAnalysis, LayerAnalysis } from './results';
 export type { AnalysisSettings } from './settings';
-export { bootstrapMean, errorRateDifference, type Interval, pairedBootstrap } from './statistics';
+export {
+  bootstrapMean,
+  type Difference,
+  errorRateDifference,
+  holm,
+  type Interval,
+  pairedBootstrap,
+  pairedErrorRates,
+  pairedSeeds,
+} from './statistics';
+export { type Compared, type Verdict, type VerdictOptions, verdict } from './verdict';

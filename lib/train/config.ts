@@ -75,11 +75,15 @@ const configSchema = z.strictObject({
   weightDecay: z.number().min(0),
   /** Spans of `length` frames; `probability` * frames / length of them start in each utterance. */
   mask: z.strictObject({ probability: share, length: count }),
-  /** maskedWeight * masked + unmaskedWeight * unmasked (nats a frame) + penalty * mean square of the features. */
+  /**
+   * maskedWeight * masked + unmaskedWeight * unmasked (nats a frame), at the top and at each of intermediateLayers (below the top)
+   * with the same head, + penalty * mean square of the features.
+   */
   loss: z.strictObject({
     maskedWeight: z.number().min(0),
     unmaskedWeight: z.number().min(0),
     penalty: z.number().min(0),
+    intermediateLayers: z.array(z.int().min(1)),
   }),
   /** The extractor's gradient is multiplied by this. */
   featureGradMult: z.number().min(0),
@@ -343,6 +347,9 @@ function checkTogether(config: PretrainConfig): void {
   if (loss.maskedWeight + loss.unmaskedWeight === 0)
     refuse('loss.maskedWeight and loss.unmaskedWeight are both 0: nothing to learn.');
   const { layers } = modelConfig(config);
+  const high = loss.intermediateLayers.find((layer) => layer >= layers);
+  if (high !== undefined)
+    refuse(`loss.intermediateLayers: layers below the top one (${layers}) can predict too, got ${high}.`);
   for (const [i, entry] of schedule.entries()) {
     const { teacher, init, clusters } = entry;
     if (i === 0 && teacher !== 'mfcc')

@@ -34,6 +34,7 @@ describe('hubertkit', () => {
       'analyze',
       'finetune',
       'reset-sweep',
+      'experiment',
       'report',
       'selftest',
       'doctor',
@@ -43,7 +44,16 @@ describe('hubertkit', () => {
     }
   });
 
+  test('experiment lists the questions, and suggests the nearest name for a wrong one', () => {
+    const { stdout } = hubertkit(['experiment']);
+    expect(stdout).toMatch(/^layer-reset +Does fine-tuning gain/m);
+    const { status, stderr } = hubertkit(['experiment', 'layer-rest', '--dry-run']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('Did you mean "layer-reset"?');
+  });
+
   test.each([
+    'experiment',
     'corpus',
     'pretrain',
     'kmeans',
