@@ -20,6 +20,7 @@ command -v pkg-config >/dev/null || packages+=(pkg-config)
 header oneapi/dnnl/dnnl.h        || packages+=(libdnnl-dev)
 library sndfile                  || packages+=(libsndfile1-dev)
 library soxr                     || packages+=(libsoxr-dev)
+header eigen3/Eigen/Dense        || packages+=(libeigen3-dev)
 header flite/flite.h             || packages+=(flite1-dev)
 
 modules_fit() { # what is installed is what package-lock.json asks for
@@ -48,7 +49,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     fail "these system packages are missing and cannot be installed from here (no root, no sudo or no apt-get):
   ${packages[*]}
 Ask an administrator for: apt-get install ${packages[*]}
-(elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr and Flite, with headers), then run this again."
+(elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr, Eigen and Flite, with headers), then run this again."
   fi
   "${root[@]}" apt-get update -qq >&2 || say "hubertkit: apt-get update failed, trying with the lists there are"
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2

@@ -1,9 +1,9 @@
-/** The fine-tunings of a cell, one after the other. Those of a seed see the same batches and masks, so that they are paired. */
+/** The fine-tunings of a cell. Those of a seed see the same batches and masks, so that they are paired. */
 import * as path from 'node:path';
-import { type FinetuneOptions, type FinetuneProgress, finetune, resolveFinetuneConfig } from '../finetune';
+import type { FinetuneOptions } from '../finetune';
 import { variantName } from '../finetune/config';
-import { labelBudget } from '../finetune/examples';
-import { type FinetuneCorpus, finetuneCorpus, resolveSource } from '../finetune/finetune';
+import { finetuneCorpus, resolveSource } from '../finetune/finetune';
+import { type ResetSweepHooks, runVariants, shareOfCores } from '../finetune/reset-sweep';
 import type { CellFineTuning } from './experiment';
 import type { Plan, PlannedCell } from './plan';
 import type { FinishedTuning } from './rows';
@@ -24,34 +24,29 @@ export function tuningOptions(plan: Plan, { seed, folder }: PlannedCell, tuning:
   };
 }
 
-/** Runs what is not finished. @throws what finetune throws */
-export async function runFineTunings(
-  plan: Plan,
-  cell: PlannedCell,
-  hooks: { signal?: AbortSignal; onProgress(progress: FinetuneProgress, index: number): void },
-): Promise<FinishedTuning[]> {
-  const finished: FinishedTuning[] = [];
-  let whole: FinetuneCorpus | undefined;
-  for (const [index, tuning] of cell.fineTunings.entries()) {
-    const options = tuningOptions(plan, cell, tuning);
-    const { config, source } = await resolveSource(options);
-    whole ??= await finetuneCorpus({ ...config, labelMinutes: 0 }, source.model);
-    const name = variantName(resolveFinetuneConfig(config, source.model));
-    const folder = path.join(cell.folder, 'finetune', `iteration-${tuning.iteration}`, name);
-    const result = await finetune(options, {
-      out: folder,
-      corpus: withBudget(whole, tuning.labelMinutes),
-      signal: hooks.signal,
-      onProgress: (progress) => hooks.onProgress(progress, index),
-    });
-    finished.push({ tuning, folder, result });
+/**
+ * Runs what is not finished, those with the same amount of transcribed audio side by side as resetSweep does; results in the order
+ * of the cell's list.
+ *
+ * @throws what finetune throws
+ */
+export async function runFineTunings(plan: Plan, cell: PlannedCell, hooks: ResetSweepHooks): Promise<FinishedTuning[]> {
+  const prepared = await Promise.all(cell.fineTunings.map((tuning) => prepare(plan, cell, tuning)));
+  const finished = new Map<CellFineTuning, FinishedTuning>();
+  for (const minutes of new Set(cell.fineTunings.map(({ labelMinutes }) => labelMinutes))) {
+    const group = prepared.filter(({ tuning }) => tuning.labelMinutes === minutes);
+    const [{ config, model, processes }] = group;
+    const results = await runVariants(group, processes, hooks, () => finetuneCorpus(config, model));
+    for (const [i, { tuning, folder }] of group.entries()) finished.set(tuning, { tuning, folder, result: results[i] });
   }
-  return finished;
+  return cell.fineTunings.map((tuning) => finished.get(tuning)!);
 }
 
-/** The same corpus with so many minutes of transcribed audio to train on. */
-function withBudget(corpus: FinetuneCorpus, minutes: number): FinetuneCorpus {
-  if (minutes === 0) return corpus;
-  const { train, ...rest } = corpus.examples;
-  return { ...corpus, examples: { train: labelBudget(train, minutes, 0), ...rest } };
+/** The options of a fine-tuning with its share of the cores, and its folder. */
+async function prepare(plan: Plan, cell: PlannedCell, tuning: CellFineTuning) {
+  const given = tuningOptions(plan, cell, tuning);
+  const { config, source } = await resolveSource(given);
+  const { threads, processes } = shareOfCores(config, source.model);
+  const folder = path.join(cell.folder, 'finetune', `iteration-${tuning.iteration}`, variantName(config));
+  return { tuning, options: { ...given, threads }, folder, config, model: source.model, processes };
 }

@@ -116,8 +116,8 @@ export interface FinetuneHooks {
   onProgress?: (progress: FinetuneProgress) => void;
   /** Stops after the update under way; what was done is kept and continued by the next call. */
   signal?: AbortSignal;
-  /** Shared by several variants, so that audio is decoded once. */
-  corpus?: FinetuneCorpus;
+  /** Shared by several variants, so that audio is decoded once; asked for only when there is something to train. */
+  corpus?: () => Promise<FinetuneCorpus>;
 }
 
 /** A corpus made ready for fine-tuning. */
@@ -145,7 +145,7 @@ export async function finetune(options: FinetuneOptions, hooks: FinetuneHooks = 
   const folder = hooks.out ?? path.join(config.source, hasRun(config.source) ? '' : '..', 'finetune', variant);
   const finished = await claimFolder(folder, config);
   if (finished) return finished;
-  const corpus = hooks.corpus ?? (await finetuneCorpus(config, source.model));
+  const corpus = await (hooks.corpus?.() ?? finetuneCorpus(config, source.model));
   await wrappedAsync((n) => n.setThreads(config.threads || os.availableParallelism()));
   const model = await startingModel(source.folder, corpus.vocabulary.size, config);
   await using tuning = new Tuning(folder, variant, config, corpus, model, hooks);

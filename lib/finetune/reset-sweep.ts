@@ -3,6 +3,7 @@
  * begun anew (or taken off) for each k, and once from a network that was never pretrained. Paired: for one seed every variant
  * sees the same batches, masks and head, so differences to k = 0 are differences of the start alone.
  */
+import * as os from 'node:os';
 import * as path from 'node:path';
 import {
   type Interval,
@@ -13,8 +14,16 @@ import {
 } from '../analysis/statistics';
 import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
+import { inProcesses } from '../processes';
 import { hasRun } from '../train/run';
-import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
+import {
+  type FinetuneConfig,
+  type FinetuneOptions,
+  isWide,
+  type ModelSize,
+  resolveFinetuneConfig,
+  variantName,
+} from './config';
 import { cerCurve, updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
 import {
@@ -27,6 +36,7 @@ import {
   isBetter,
   resolveSource,
 } from './finetune';
+import type { FinetuneJob } from './worker';
 
 export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'dropTop' | 'random' | 'seed'> {
   /** Numbers of blocks. Default 0..L (mode drop: 0..L-1). 0 is always among them: it is what the others are compared to. */
@@ -42,8 +52,14 @@ export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'd
 export interface ResetSweepHooks {
   /** Folder of the variants and of summary.json. Default: finetune in the run, or beside the model folder. */
   out?: string;
-  onProgress?: (progress: FinetuneProgress & { index: number; variants: number }) => void;
+  onProgress?: (progress: SweepProgress) => void;
   signal?: AbortSignal;
+}
+
+export interface SweepProgress extends FinetuneProgress {
+  /** Updates done by all variants, and of all. */
+  done: number;
+  total: number;
 }
 
 export interface MeanAndDeviation {
@@ -121,7 +137,9 @@ interface Finished extends Variant {
 }
 
 /**
- * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json.
+ * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json. Of a small model on a CPU each
+ * variant has one thread (unless `threads` says otherwise) and as many run at once as there are cores: two threads are hardly faster
+ * than one there, two processes are twice as fast.
  *
  * @throws what finetune throws
  */
@@ -130,26 +148,68 @@ export async function resetSweep(options: ResetSweepOptions, hooks: ResetSweepHo
   const { config, source } = await resolveSource(shared);
   const out = hooks.out ?? path.join(config.source, hasRun(config.source) ? '' : '..', 'finetune');
   const ks = chosenBlocks(k, mode, source.model.layers);
+  const { threads, processes } = shareOfCores(config, source.model);
   const variants = seeds.flatMap((seed) => {
     const of = (blocks: number | null): Variant => {
       const start = blocks === null ? { random: true } : mode === 'reset' ? { resetTop: blocks } : { dropTop: blocks };
-      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed };
+      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed, threads };
       const name = variantName(resolveFinetuneConfig({ ...config, ...start, seed }, source.model));
       return { k: blocks, seed, folder: path.join(out, name), options };
     };
     return [...ks.map(of), ...(random ? [of(null)] : [])];
   });
-  const corpus: FinetuneCorpus = await finetuneCorpus(config, source.model);
-  const finished: Finished[] = [];
-  for (const [index, variant] of variants.entries()) {
-    const onProgress = (progress: FinetuneProgress) =>
-      hooks.onProgress?.({ ...progress, index, variants: variants.length });
-    const result = await finetune(variant.options, { out: variant.folder, corpus, signal: hooks.signal, onProgress });
-    finished.push({ ...variant, result, ...(await curvesOf(variant.folder, result)) });
-  }
-  const summary = summarise(finished, mode);
+  const results = await runVariants(variants, processes, hooks, () => finetuneCorpus(config, source.model));
+  const finished = variants.map(async (variant, i): Promise<Finished> => {
+    return { ...variant, result: results[i], ...(await curvesOf(variant.folder, results[i])) };
+  });
+  const summary = summarise(await Promise.all(finished), mode);
   await writeJsonAtomic(path.join(out, `summary-${mode}.json`), summary);
   return summary;
+}
+
+/** Memory that one process may need: its corpus (SpeechSource), weights and activations of a small model. */
+const processBytes = 2 * 2 ** 30;
+
+/** Threads of a fine-tuning, and how many run at once (see resetSweep). */
+export function shareOfCores(config: FinetuneConfig, model: ModelSize): { threads: number; processes: number } {
+  if (isWide(model) || config.device.startsWith('cuda')) return { threads: config.threads, processes: 1 };
+  const threads = config.threads || 1;
+  const most = Math.min(os.availableParallelism() / threads, os.totalmem() / processBytes);
+  return { threads, processes: Math.max(1, Math.floor(most)) };
+}
+
+/** Results in the order of the variants, which share their corpus and its splits; one process is this one. */
+export async function runVariants(
+  variants: Pick<Variant, 'options' | 'folder'>[],
+  processes: number,
+  { onProgress, signal }: ResetSweepHooks,
+  openCorpus: () => Promise<FinetuneCorpus>,
+): Promise<FinetuneResult[]> {
+  const updates = variants.map(() => 0);
+  const show = (index: number, progress: FinetuneProgress) => {
+    updates[index] = progress.update;
+    const done = updates.reduce((sum, update) => sum + update, 0);
+    onProgress?.({ ...progress, done, total: variants.length * progress.updates });
+  };
+  if (Math.min(processes, variants.length) > 1) {
+    const jobs = variants.map(({ options, folder }): FinetuneJob => ({ options, out: folder }));
+    return inProcesses<FinetuneJob, FinetuneProgress, FinetuneResult>(path.join(__dirname, 'worker.js'), jobs, {
+      processes,
+      does: 'fine-tunes',
+      whenStopped: 'ask',
+      signal,
+      onEvent: show,
+    });
+  }
+  let opened: Promise<FinetuneCorpus> | undefined;
+  const corpus = () => {
+    opened ??= openCorpus();
+    return opened;
+  };
+  const results: FinetuneResult[] = [];
+  for (const [index, { options, folder }] of variants.entries())
+    results.push(await finetune(options, { out: folder, corpus, signal, onProgress: (p) => show(index, p) }));
+  return results;
 }
 
 function chosenBlocks(k: number[] | undefined, mode: 'reset' | 'drop', layers: number): number[] {

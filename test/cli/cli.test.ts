@@ -129,6 +129,21 @@ describe('hubertkit', () => {
   });
 });
 
+describe('hubertkit analyze', () => {
+  test('a metric that is none is refused with the nearest one', () => {
+    const { status, stderr } = hubertkit(['analyze', '/some/run', '--metrics', 'clusters,pwca']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('HK_ARGUMENT: There is no metric "pwca"; did you mean "pwcca"?');
+  });
+
+  test('--help lists the metrics', () => {
+    const { stdout } = hubertkit(['analyze', '--help']);
+    for (const name of ['clusters', 'svcca', 'speaker-probe', 'drift', 'abx']) {
+      expect(stdout).toMatch(new RegExp(`^  ${name} +\\w`, 'm'));
+    }
+  });
+});
+
 describe('hubertkit pretrain', () => {
   const given = ['--corpus', '/some/where', '--model', 'nano', '--out', '/some/run'];
 
