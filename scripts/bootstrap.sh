@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Sets up what is missing, and only that: system packages, node modules, the native build, the compiled TypeScript.
-# Safe to run again. Asks once on a terminal; goes ahead with --yes or without a terminal.
+# Safe to run again. Asks once on a terminal; goes ahead with --yes or without a terminal. --tests: what the tests need too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { echo "$@" >&2; }
 fail() { say "hubertkit: $1"; exit 1; }
+consent=no tests=no
+for argument in "$@"; do
+  case "$argument" in --yes) consent=yes ;; --tests) tests=yes ;; *) fail "$argument is no option: --yes, --tests" ;; esac
+done
 trap 'say "hubertkit: the set-up failed at line $LINENO of scripts/bootstrap.sh"' ERR
 
 command -v node npm >/dev/null || fail "Node.js >= 20 with npm is needed (https://nodejs.org, or your distribution's nodejs and npm)."
@@ -22,6 +26,8 @@ library sndfile                  || packages+=(libsndfile1-dev)
 library soxr                     || packages+=(libsoxr-dev)
 header eigen3/Eigen/Dense        || packages+=(libeigen3-dev)
 header flite/flite.h             || packages+=(flite1-dev)
+optional=() # without it the browser tests are skipped, and say so
+[ "$tests" = no ] || command -v chromium chromium-browser google-chrome >/dev/null || optional+=(chromium)
 
 modules_fit() { # what is installed is what package-lock.json asks for
   node -e '
@@ -32,27 +38,33 @@ modules_fit() { # what is installed is what package-lock.json asks for
 modules=yes
 modules_fit && modules=no
 
-if [ ${#packages[@]} -gt 0 ] || [ "$modules" = yes ]; then
+wanted=("${packages[@]}" "${optional[@]}")
+if [ ${#wanted[@]} -gt 0 ] || [ "$modules" = yes ]; then
   say "hubertkit needs to install:"
-  [ ${#packages[@]} -eq 0 ] || say "  system packages:  apt-get install ${packages[*]}"
+  [ ${#wanted[@]} -eq 0 ] || say "  system packages:  apt-get install ${wanted[*]}"
   [ "$modules" = no ] || say "  node modules:     npm ci (into ./node_modules)"
-  if [ -t 0 ] && [ -t 2 ] && [ "${1:-}" != --yes ]; then
+  if [ -t 0 ] && [ -t 2 ] && [ "$consent" = no ]; then
     read -r -p "Go ahead? [Y/n] " answer
     [[ "$answer" =~ ^([Yy].*)?$ ]] || fail "nothing was installed."
   fi
 fi
 
-if [ ${#packages[@]} -gt 0 ]; then
+if [ ${#wanted[@]} -gt 0 ]; then
   root=()
   [ "$(id -u)" -eq 0 ] || root=(sudo)
-  if ! command -v apt-get >/dev/null || { [ ${#root[@]} -gt 0 ] && ! command -v sudo >/dev/null; }; then
+  install() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2; }
+  if command -v apt-get >/dev/null && { [ ${#root[@]} -eq 0 ] || command -v sudo >/dev/null; }; then
+    "${root[@]}" apt-get update -qq >&2 || say "hubertkit: apt-get update failed, trying with the lists there are"
+    [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+    [ ${#optional[@]} -eq 0 ] || install "${optional[@]}" || say "hubertkit: ${optional[*]} could not be installed"
+  elif [ ${#packages[@]} -gt 0 ]; then
     fail "these system packages are missing and cannot be installed from here (no root, no sudo or no apt-get):
   ${packages[*]}
 Ask an administrator for: apt-get install ${packages[*]}
 (elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr, Eigen and Flite, with headers), then run this again."
+  else
+    say "hubertkit: ${optional[*]} cannot be installed from here, going on without"
   fi
-  "${root[@]}" apt-get update -qq >&2 || say "hubertkit: apt-get update failed, trying with the lists there are"
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
 fi
 [ "$modules" = no ] || npm ci --ignore-scripts --no-audit --no-fund >&2
 

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 consent=""
 [ "${1:-}" != --yes ] || { consent=--yes; shift; }
-bash scripts/bootstrap.sh $consent
+bash scripts/bootstrap.sh --tests $consent
 totals=$(mktemp)
 trap 'rm -f "$totals"' EXIT
 status=0

@@ -73,6 +73,14 @@ export interface OutputSpec {
   accumulates?: boolean;
 }
 
+/** null: an absent input or output. */
+export interface EmittedOp {
+  kind: string;
+  inputs: (NativeValue | null)[];
+  outputs: (NativeValue | null)[];
+  attributes: Record<string, number>;
+}
+
 const dtypeCode = { f32: 0, bf16: 1, i32: 2, u8: 3 } as const;
 const differentiable = (dtype: Dtype) => dtype === 'f32' || dtype === 'bf16';
 
@@ -299,6 +307,17 @@ export class Graph {
       );
     }
     return gradients;
+  }
+
+  /** The ops emitted so far, with what is known of their inputs and outputs. */
+  opList(): EmittedOp[] {
+    const known = (id: number) => this.values[id] ?? null;
+    return this.ops.map(({ kind, inputs, outputs, attributes }) => ({
+      kind,
+      inputs: inputs.map(known),
+      outputs: outputs.map(known),
+      attributes,
+    }));
   }
 
   /** Validates and plans natively, on the compute thread. The store must hold every parameter of the graph. */

@@ -1,4 +1,6 @@
-/** The pieces that all charts are made of: axes, lines, colours. */
+/** The pieces that all charts are made of: axes, lines, tables. */
+import { GRID, INK, LINES, PAPER, QUIET, REFERENCES } from './colours';
+import type { Estimate } from './statistics';
 
 export type Option = Record<string, unknown>;
 export type Cell = string | number | null;
@@ -8,79 +10,121 @@ export interface Table {
   rows: Cell[][];
 }
 
-/** One chart: one or more views of it (the page has a selector), and the table behind it. */
-export interface Chart {
+/** One position of a view's slider: the data of the view's first series. */
+export interface Step {
+  name: string;
+  data: Cell[][];
+}
+
+/** One drawing. With `steps` the page has a slider over them; the option shows the last one. */
+export interface View {
+  id: string;
+  name: string;
+  option: Option;
+  steps?: Step[];
+}
+
+/** A table with its title. */
+export interface Listing {
   id: string;
   title: string;
   caption: string;
-  views: { id: string; name: string; option: Option }[];
   table: Table;
 }
 
-// Okabe and Ito: tell apart with any colour vision. Dashes and symbols differ too, for print in grey.
-const COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#6F5FA8', '#8C8C00'];
+/** One chart: one or more views of it (the page has a selector), and the table behind it. */
+export interface Chart extends Listing {
+  views: View[];
+}
+
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle', 'emptyDiamond'];
-const GREY = '#5b6470';
+/** Charts narrower than this (in px) are drawn for a phone. */
+const NARROW = 600;
 const MOST_POINTS = 600;
 
-export function frame(): Option {
+export function frame(trigger: 'axis' | 'item'): Option {
   return {
     animation: false,
-    backgroundColor: '#ffffff',
-    color: COLOURS,
-    textStyle: {
-      fontFamily: 'system-ui, Roboto, Helvetica, Arial, sans-serif',
-      color: '#1d232b',
-    },
-    aria: { enabled: true },
+    backgroundColor: PAPER,
+    color: LINES,
+    textStyle: { fontFamily: 'system-ui, Roboto, Helvetica, Arial, sans-serif', color: INK },
+    tooltip: { trigger, confine: true, backgroundColor: PAPER, borderColor: QUIET, textStyle: { color: INK } },
   };
+}
+
+/** An axis with its name beside it. */
+export function axis(name: string, nameGap: number): Option {
+  return {
+    name,
+    nameGap,
+    nameLocation: 'middle',
+    nameTextStyle: { color: QUIET },
+    axisLabel: { color: INK, hideOverlap: true },
+    axisLine: { show: true, onZero: false, lineStyle: { color: QUIET } },
+    splitLine: { show: false },
+  };
+}
+
+/** `option` with what is added to it where the chart is narrow, and otherwise. */
+export function responsive(option: Option, narrow: Option, wide: Option): Option {
+  return { ...option, media: [{ query: { maxWidth: NARROW }, option: narrow }, { option: wide }] };
 }
 
 export function base(
   yName: string,
   xName: string,
   series: Option[],
-  o: { integerX?: boolean; pad?: boolean; zero?: boolean } = {},
+  o: { integerX?: boolean; pad?: boolean; zero?: boolean; logX?: boolean } = {},
 ): Option {
   const shown = series.filter((entry) => (entry.data as Cell[][]).length > 0);
-  const top = (entriesInARow: number) => 26 + 20 * Math.ceil(legend(shown).length / entriesInARow);
-  const wide = { left: 64, right: 28, top: top(4), bottom: 52 };
-  const axis = {
-    nameLocation: 'middle',
-    nameTextStyle: { color: GREY },
-    axisLabel: { color: '#1d232b' },
-    axisLine: { show: true, onZero: false },
-  };
-  const split = { splitLine: { lineStyle: { color: '#e6e9ed' } } };
-  return {
-    ...frame(),
-    tooltip: { trigger: 'axis', confine: true },
-    legend: {
-      type: 'plain',
-      top: 0,
-      left: 'center',
-      itemWidth: 28,
-      textStyle: { color: '#1d232b' },
-      data: legend(shown),
-    },
-    grid: wide,
-    media: [
-      { query: { maxWidth: 600 }, option: { grid: { left: 56, right: 16, top: top(2), bottom: 52 } } },
-      { option: { grid: wide } },
-    ],
+  const names = shown.map((entry) => entry.name as string).filter((name) => !name.includes('interval'));
+  const top = (width: number) => 26 + 18 * legendRows(names, width);
+  const labels = { color: INK, hideOverlap: true, showMinLabel: !o.pad, showMaxLabel: !!o.integerX && !o.pad };
+  const option = {
+    ...frame('axis'),
+    legend: { type: 'plain', top: 0, left: 'center', itemWidth: 28, textStyle: { color: INK }, data: names },
     xAxis: {
-      type: 'value',
-      name: xName,
-      nameGap: 30,
-      ...axis,
-      splitLine: { show: false },
-      ...(o.integerX ? { minInterval: 1 } : { axisLabel: { color: '#1d232b', showMaxLabel: false } }),
-      ...(o.pad
-        ? { min: -0.4, max: padded(shown), axisLabel: { color: '#1d232b', showMinLabel: false, showMaxLabel: false } }
-        : { min: 0, max: 'dataMax' }),
+      type: o.logX ? 'log' : 'value',
+      ...axis(xName, 30),
+      axisLabel: labels,
+      ...(o.integerX && { minInterval: 1 }),
+      ...(o.logX ? decades(shown) : o.pad ? { min: -0.4, max: padded(shown) } : { min: 0, max: 'dataMax' }),
     },
-    yAxis: { type: 'value', name: yName, nameGap: 46, scale: !o.zero, ...axis, ...split },
+    yAxis: {
+      type: 'value',
+      ...axis(yName, 46),
+      scale: !o.zero,
+      splitLine: { show: true, lineStyle: { color: GRID } },
+    },
     series: shown,
+  };
+  return responsive(
+    option,
+    { grid: { left: 56, right: 16, top: top(310), bottom: 52 } },
+    { grid: { left: 64, right: 28, top: top(620), bottom: 52 } },
+  );
+}
+
+/** How many rows a legend of these names takes in a chart of this width (px), by the usual width of a letter. */
+function legendRows(names: string[], width: number): number {
+  let rows = 1;
+  let used = 0;
+  for (const entry of names.map((name) => 45 + 6.5 * name.length)) {
+    if (used > 0 && used + entry > width) {
+      rows++;
+      used = 0;
+    }
+    used += entry;
+  }
+  return rows;
+}
+
+/** Whole powers of ten around the data, for a logarithmic axis. */
+function decades(series: Option[]): { min: number; max: number } {
+  const values = series.flatMap((entry) => (entry.data as number[][]).map((pair) => pair[0]));
+  return {
+    min: 10 ** Math.floor(Math.log10(Math.min(...values))),
+    max: 10 ** Math.ceil(Math.log10(Math.max(...values))),
   };
 }
 
@@ -88,29 +132,56 @@ function padded(series: Option[]): number {
   return Math.max(...series.flatMap((entry) => (entry.data as number[][]).map((pair) => pair[0]))) + 0.4;
 }
 
-function legend(series: Option[]): string[] {
-  return series.map((entry) => entry.name as string).filter((name) => !name.includes('interval'));
-}
+export type Reference = keyof typeof REFERENCES;
 
-/** A line; `index` picks colour and symbol, negative: a reference line (-1 unigram, -2 random, -3 MFCC, -4 chance). */
-export function line(name: string, data: Cell[][], index: number, o: { symbols?: boolean } = {}): Option {
-  const reference = index < 0;
-  const colour = reference ? ['#3c434c', '#7a4b00', '#6F5FA8', '#8a929b'][-index - 1] : COLOURS[index % COLOURS.length];
+const DASHES = { unigram: 'dashed', random: 'dashed', mfcc: [8, 3, 2, 3], chance: 'dotted' };
+
+/** A line; `style` is its place among the lines (colour and symbol), or the reference that it is. */
+export function line(name: string, data: Cell[][], style: number | Reference, o: { symbols?: boolean } = {}): Option {
+  const symbol = typeof style === 'number' ? SYMBOLS[style % SYMBOLS.length] : 'emptyCircle';
   return {
     type: 'line',
     name,
     data,
-    color: colour,
-    showSymbol: !!o.symbols,
-    symbol: reference ? 'emptyCircle' : SYMBOLS[index % SYMBOLS.length],
+    color: typeof style === 'number' ? LINES[style % LINES.length] : REFERENCES[style],
+    symbol: o.symbols ? symbol : 'none',
     symbolSize: 7,
     connectNulls: false,
-    lineStyle: {
-      width: 2,
-      type: reference ? (['dashed', 'dashed', [8, 3, 2, 3], 'dotted'] as const)[-index - 1] : 'solid',
-    },
+    lineStyle: { width: 2, type: typeof style === 'number' ? 'solid' : DASHES[style] },
     emphasis: { disabled: true },
   };
+}
+
+/** Means joined by a line, and one vertical bar per mean: a line that is broken after each bar. */
+export function interval(
+  name: string,
+  points: [number, Estimate][],
+  index: number,
+  shown: (value: number) => number = percent,
+): Option[] {
+  if (!points.length) return [];
+  const bars = points.flatMap(([x, e]) =>
+    e.n > 1
+      ? [
+          [x, shown(e.low)],
+          [x, shown(e.high)],
+          [x, null],
+        ]
+      : [],
+  );
+  const means = line(
+    name,
+    points.map(([x, e]) => [x, shown(e.mean)]),
+    index,
+    { symbols: true },
+  );
+  const whiskers = {
+    ...line(`${name}: 95 % interval`, bars, index, { symbols: true }),
+    symbol: 'rect',
+    symbolSize: [12, 2],
+    tooltip: { show: false },
+  };
+  return bars.length ? [means, whiskers] : [means];
 }
 
 /** At most MOST_POINTS points, gaps and the last point kept. */

@@ -1,7 +1,7 @@
 /** The charts of a run as ECharts options (plain data, no functions: the page and the SVG files use the same ones). */
 import type { Chart } from './chart';
 import { errorByReset, errorByUpdate } from './error-charts';
-import { autoencoder, heatMap, layerCurves } from './layer-charts';
+import { autoencoder, checkpointCurves, heatMap, layerCurves } from './layer-charts';
 import type { RunData } from './read';
 import { trainingCharts } from './training-charts';
 
@@ -12,6 +12,7 @@ export function charts(run: RunData): Chart[] {
   const built = [
     ...trainingCharts(run.training),
     heatMap(run.analyses),
+    checkpointCurves(run.analyses),
     layerCurves(run.analyses),
     autoencoder(run.analyses),
     errorByReset(run.fineTunings, run.sweeps),

@@ -1,27 +1,32 @@
 /** The page: one file with everything in it. Its content security policy forbids any request to a network. */
 import * as fs from 'node:fs/promises';
-import type { Chart, Table } from './charts';
-import type { RunData } from './read';
+import type { Chart, Listing, Table } from './chart';
+import { SCRIPT } from './script';
+import { STYLE } from './style';
 
-/** One run as the page shows it; `svg` holds the drawing of every view by its id. */
+/** A part of the page: a run, a comparison of runs, an experiment. */
 export interface Section {
-  run: RunData;
+  id: string;
+  name: string;
   sentences: string[];
+  listings: Listing[];
   charts: Chart[];
-  svg: Map<string, string>;
+  /** Shown as they are: configuration, versions. */
+  files: { name: string; content: string }[];
 }
 
 const SHOWN_ROWS = 300;
 
-/** The whole page. `comparison` is shown first when there are several runs. */
-export async function page(sections: Section[], comparison: Table | undefined): Promise<string> {
+/** The whole page; `drawings` holds the SVG of every view by section and view. */
+export async function page(sections: Section[], drawings: Map<string, string>): Promise<string> {
   const echarts = await fs.readFile(require.resolve('echarts/dist/echarts.min.js'), 'utf8');
-  const title = `hubertkit report: ${sections.map(({ run }) => run.name).join(', ')}`;
-  const options = Object.fromEntries(
-    sections.flatMap(({ charts }, index) =>
-      charts.flatMap((chart) => chart.views.map((view) => [`r${index}-${view.id}`, view.option])),
-    ),
+  const subjects = sections.filter(({ id }) => id !== 'comparison');
+  const title = `hubertkit report: ${subjects.map(({ name }) => name).join(', ')}`;
+  const views = sections.flatMap(({ id: prefix, charts }) =>
+    charts.flatMap((chart) => chart.views.map((view) => ({ ...view, id: `${prefix}-${view.id}` }))),
   );
+  const options = Object.fromEntries(views.map(({ id, option }) => [id, option]));
+  const steps = Object.fromEntries(views.flatMap((view) => (view.steps ? [[view.id, view.steps]] : [])));
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -34,10 +39,11 @@ export async function page(sections: Section[], comparison: Table | undefined): 
 <body>
 <main>
 <h1>${escapeText(title)}</h1>
-${comparison ? `<section><h2>The runs side by side</h2>${table(comparison, 'comparison')}</section>` : ''}
-${sections.map(section).join('\n')}
+${subjects.length > 1 ? contents(subjects) : ''}
+${sections.map((part) => section(part, sections.length > 1, drawings)).join('\n')}
 </main>
-<script type="application/json" id="options">${JSON.stringify(options).replaceAll('<', '\\u003c')}</script>
+${json('options', options)}
+${json('steps', steps)}
 <script>${echarts.replaceAll('</script', '<\\/script')}</script>
 <script>${SCRIPT}</script>
 </body>
@@ -45,32 +51,72 @@ ${sections.map(section).join('\n')}
 `;
 }
 
-function section({ run, sentences, charts, svg }: Section, index: number): string {
-  return `<section class="run">
-<h2>${escapeText(run.name)}</h2>
-<div class="summary">${sentences.map((sentence) => `<p>${emphasise(escapeText(sentence))}</p>`).join('')}</div>
-${charts.map((chart) => figure(chart, `r${index}`, svg)).join('\n')}
-${run.configText ? `<h3>Configuration</h3><details><summary>config.yaml</summary><pre>${escapeText(run.configText)}</pre></details>` : ''}
-${Object.keys(run.system).length ? `<details><summary>system.json (versions and machine)</summary><pre>${escapeText(JSON.stringify(run.system, null, 2))}</pre></details>` : ''}
+/** Data for the script of the page. */
+function json(id: string, value: unknown): string {
+  return `<script type="application/json" id="${id}">${JSON.stringify(value).replaceAll('<', '\\u003c')}</script>`;
+}
+
+/** Links to the sections. */
+function contents(sections: Section[]): string {
+  const links = sections.map(({ id, name }) => `<li><a href="#${id}">${escapeText(name)}</a></li>`);
+  return `<nav aria-label="Contents"><ul>${links.join('')}</ul></nav>`;
+}
+
+function section(
+  { id, name, sentences, listings, charts, files }: Section,
+  titled: boolean,
+  svg: Map<string, string>,
+): string {
+  const paragraphs = sentences.map((sentence) => `<p>${emphasise(escapeText(sentence))}</p>`).join('');
+  return `<section id="${id}">
+${titled ? `<h2>${escapeText(name)}</h2>` : ''}
+${paragraphs ? `<div class="summary">${paragraphs}</div>` : ''}
+${listings.map((listing) => listed(listing, id)).join('\n')}
+${charts.map((chart) => drawn(chart, id, svg)).join('\n')}
+${files.map((file) => `<details><summary>${escapeText(file.name)}</summary><pre>${escapeText(file.content)}</pre></details>`).join('\n')}
 </section>`;
 }
 
-function figure(chart: Chart, prefix: string, svg: Map<string, string>): string {
+/** A table that is its own figure. */
+function listed(listing: Listing, prefix: string): string {
+  return figure(listing, prefix, (caption) => `${table(listing.table, listing.id)}${caption}`);
+}
+
+/** A chart with its controls, and its table below. */
+function drawn(chart: Chart, prefix: string, svg: Map<string, string>): string {
   const [first] = chart.views;
-  const selector =
-    chart.views.length > 1
-      ? `<label class="views">Show <select data-chart="${prefix}-${chart.id}">${chart.views
-          .map((view) => `<option value="${prefix}-${view.id}">${escapeText(view.name)}</option>`)
-          .join(
-            '',
-          )}</select></label> <input class="views" type="range" min="0" max="${chart.views.length - 1}" value="0" aria-label="Slide through what is shown">`
-      : '';
-  return `<figure id="${prefix}-${chart.id}">
-<h3>${escapeText(chart.title)}</h3>${selector}
-<div class="chart" role="img" aria-label="${escapeText(`${chart.title}: ${first.name}`)}" data-view="${prefix}-${first.id}">${svg.get(first.id) ?? ''}</div>
-<figcaption>${escapeText(chart.caption)}</figcaption>
-<details class="data"><summary>The numbers (${chart.table.rows.length} rows)</summary>${table(chart.table, chart.id)}</details>
+  const view = `${prefix}-${first.id}`;
+  return figure(
+    chart,
+    prefix,
+    (caption) => `${controls(chart, prefix)}
+<div class="chart" role="img" aria-label="${escapeText(`${chart.title}: ${first.name}`)}" data-view="${view}">${svg.get(view) ?? ''}</div>
+${caption}
+<details class="data"><summary>The numbers (${chart.table.rows.length} rows)</summary>${table(chart.table, chart.id)}</details>`,
+  );
+}
+
+function figure({ id, title, caption }: Listing, prefix: string, body: (caption: string) => string): string {
+  return `<figure id="${prefix}-${id}" aria-labelledby="${prefix}-${id}-title">
+<h3 id="${prefix}-${id}-title">${escapeText(title)}</h3>
+${body(caption && `<figcaption>${escapeText(caption)}</figcaption>`)}
 </figure>`;
+}
+
+/** A selector of views, and a slider: over the steps of a view (checkpoints) or else over the views. */
+function controls({ views }: Chart, prefix: string): string {
+  const options = views.map(({ id, name }) => `<option value="${prefix}-${id}">${escapeText(name)}</option>`).join('');
+  const select = `<label>Show <select>${options}</select></label>`;
+  const range = (kind: string, last: number, value: number, name: string) =>
+    `<label>${name} <input type="range" class="${kind}" min="0" max="${last}" value="${value}"></label>`;
+  const { steps } = views[0];
+  const parts = [
+    views.length > 1 && select,
+    views.length > 1 && !steps && range('views', views.length - 1, 0, 'Slide'),
+    steps && range('steps', steps.length - 1, steps.length - 1, 'Checkpoint'),
+    steps && `<output>${escapeText(steps.at(-1)!.name)}</output>`,
+  ];
+  return parts.some(Boolean) ? `<div class="controls">${parts.filter(Boolean).join(' ')}</div>` : '';
 }
 
 function table({ columns, rows }: Table, name: string): string {
@@ -108,66 +154,3 @@ function emphasise(sentence: string): string {
     .replace(/^([A-Z][\w -]{2,40})(?= \(|:)/, '<strong>$1</strong>')
     .replaceAll(' NOT ', ' <strong>not</strong> ');
 }
-
-const STYLE = `
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f4f5f7; color: #1d232b; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0 1.5rem; }
-h2 { font-size: 1.25rem; margin: 2rem 0 .75rem; }
-h3 { font-size: 1.05rem; margin: 0 0 .5rem; }
-.summary, figure { background: #fff; border: 1px solid #dde1e6; border-radius: 8px; padding: 1rem 1.25rem; margin: 0 0 1.25rem; }
-.summary p { margin: .5rem 0; max-width: 75ch; }
-.chart { width: 100%; height: 420px; }
-.chart > svg { width: 100%; height: 100%; }
-figcaption { color: #454d57; font-size: .9rem; max-width: 80ch; margin-top: .5rem; }
-.views { display: inline-block; margin: 0 0 .5rem; font-size: .9rem; }
-select { font: inherit; padding: .25rem .5rem; border: 1px solid #868e98; border-radius: 4px; background: #fff; color: inherit; max-width: 100%; }
-details { margin-top: .75rem; font-size: .9rem; }
-summary { cursor: pointer; padding: .25rem 0; }
-.scroll { overflow: auto; max-height: 28rem; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid #e6e9ed; text-align: left; white-space: nowrap; }
-th { position: sticky; top: 0; background: #fff; }
-td.n { text-align: right; }
-pre { overflow: auto; max-height: 28rem; background: #fff; border: 1px solid #dde1e6; border-radius: 6px; padding: .75rem; font-size: .8rem; }
-a { color: #0b5cad; }
-:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
-@media (max-width: 40rem) { main { padding: .75rem .5rem 3rem; } .summary, figure { padding: .75rem; } .chart { height: 360px; } }
-@media print {
-  body { background: #fff; font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  figure, .summary { break-inside: avoid; border-color: #999; } .views, .data, .csv, details { display: none; } .chart { height: 330px; }
-}`;
-
-// The drawings in the page are complete without this script; it makes them interactive.
-const SCRIPT = `
-(() => {
-  const options = JSON.parse(document.getElementById('options').textContent);
-  const drawn = new Map();
-  for (const box of document.querySelectorAll('.chart')) {
-    box.textContent = '';
-    const chart = echarts.init(box, null, { renderer: 'svg' });
-    chart.setOption(structuredClone(options[box.dataset.view]));
-    drawn.set(box.parentElement.id, { box, chart });
-  }
-  for (const select of document.querySelectorAll('select')) {
-    select.value = drawn.get(select.dataset.chart).box.dataset.view;
-    const slider = select.parentElement.nextElementSibling;
-    slider.value = select.selectedIndex;
-    slider.addEventListener('input', () => {
-      select.selectedIndex = slider.value;
-      select.dispatchEvent(new Event('change'));
-    });
-    select.addEventListener('change', () => {
-      slider.value = select.selectedIndex;
-      const { box, chart } = drawn.get(select.dataset.chart);
-      chart.setOption(structuredClone(options[select.value]), { notMerge: true });
-      box.setAttribute('aria-label', select.selectedOptions[0].text);
-    });
-  }
-  const fit = () => drawn.forEach(({ chart }) => chart.resize());
-  new ResizeObserver(fit).observe(document.querySelector('main'));
-  addEventListener('beforeprint', fit);
-  addEventListener('afterprint', fit);
-})();`;

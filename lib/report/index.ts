@@ -1,15 +1,17 @@
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { type Chart, charts, type Table } from './charts';
+import { charts } from './charts';
+import { qualityByCompute, sideBySide } from './comparison-charts';
+import { findRuns, nameRuns } from './find';
 import { page, type Section } from './html';
 import { type RunData, readRun } from './read';
-import { bestLayer, estimate, groupVariants, lastOfEachIteration } from './statistics';
+import { referenceNumbers } from './reference-numbers';
 import { summary } from './summary';
 
 export type { Analysis, FineTuning, LayerScores, RunData, TrainingPoint } from './read';
 
 export interface ReportOptions {
-  /** The page. Default: report.html in the (first) run folder. */
+  /** The page. Default: report.html in the (first) folder. */
   out?: string;
   /** The folder of the SVG files. Default: figures/ beside the page. */
   figures?: string;
@@ -25,80 +27,66 @@ export interface ReportResult {
 const SVG_SIZE = { width: 900, height: 460 };
 
 /**
- * Writes a self-contained page about one or several run folders, and every chart of it as an SVG file.
- * Parts that a run does not have (yet) are left out. Throws HK_IO and HK_FORMAT when a folder is not a run.
+ * Writes a self-contained page about one or several run folders, or folders that hold runs, and every chart of it as an SVG
+ * file. Parts that a run does not have (yet) are left out. Throws HK_IO and HK_FORMAT when a folder has no run.
  */
-export async function report(runs: string | string[], options: ReportOptions = {}): Promise<ReportResult> {
-  const folders = [runs].flat();
-  const data = await Promise.all(folders.map(readRun));
-  const html = path.resolve(options.out ?? path.join(data[0].folder, 'report.html'));
+export async function report(folders: string | string[], options: ReportOptions = {}): Promise<ReportResult> {
+  const given = [folders].flat();
+  const runs = nameRuns(await Promise.all((await findRuns(given)).map(readRun)));
+  const html = path.resolve(options.out ?? path.join(given[0], 'report.html'));
   const figures = path.resolve(options.figures ?? path.join(path.dirname(html), 'figures'));
+  const several = runs.length > 1;
+  const sections = [...(several ? [comparison(runs)] : []), ...runs.map(runSection)];
+  const drawings = draw(sections);
   await fs.mkdir(figures, { recursive: true });
-  const sections: Section[] = [];
   const written: string[] = [];
-  for (const run of data) {
-    const built = charts(run);
-    const svg = drawings(built);
-    for (const [id, drawing] of svg) {
-      const file = path.join(figures, `${data.length > 1 ? `${run.name}-` : ''}${id}.svg`);
-      await write(file, drawing);
+  for (const { id, name, charts: built } of sections) {
+    const prefix = several && id !== 'comparison' ? `${name.replaceAll('/', '-')}-` : '';
+    for (const view of built.flatMap((chart) => chart.views)) {
+      const file = path.join(figures, `${prefix}${view.id}.svg`);
+      await write(file, drawings.get(`${id}-${view.id}`)!);
       written.push(file);
     }
-    sections.push({ run, sentences: summary(run), charts: built, svg });
   }
-  await write(html, await page(sections, data.length > 1 ? comparison(data) : undefined));
+  await write(html, await page(sections, drawings));
   return { html, figures: written, summary: sections.flatMap(({ sentences }) => sentences) };
 }
 
-/** Every view of the charts as an SVG drawing, by view id. */
-function drawings(built: Chart[]): Map<string, string> {
-  const echarts = require('echarts') as typeof import('echarts');
-  const svg = new Map<string, string>();
-  for (const view of built.flatMap((chart) => chart.views)) {
-    const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
-    instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
-    svg.set(view.id, instance.renderToSVGString());
-    instance.dispose();
+function runSection(run: RunData, index: number): Section {
+  const files = [];
+  if (run.configText) files.push({ name: 'Configuration (config.yaml)', content: run.configText });
+  if (Object.keys(run.system).length) {
+    files.push({ name: 'Versions and machine (system.json)', content: JSON.stringify(run.system, null, 2) });
   }
-  return svg;
+  const listings = [referenceNumbers(run)].filter((listing) => listing !== undefined);
+  return { id: `r${index}`, name: run.name, sentences: summary(run), listings, charts: charts(run), files };
 }
 
-function comparison(runs: RunData[]): Table {
+function comparison(runs: RunData[]): Section {
+  const chart = qualityByCompute(runs);
   return {
-    columns: [
-      'run',
-      'iterations',
-      'updates',
-      'audio-seconds',
-      'best layer',
-      'PNMI',
-      'top layer PNMI',
-      'WER k = 0',
-      'lowest WER',
-    ],
-    rows: runs.map((run) => {
-      const end = lastOfEachIteration(run.analyses).at(-1);
-      const best = bestLayer(end?.layers, 'pnmi');
-      const pretrained = groupVariants(run.fineTunings.filter((entry) => !entry.random)).map(
-        ({ runs: [first, ...rest] }) => ({
-          whole: first.resetTop === 0 && first.dropTop === 0,
-          wer: estimate([first, ...rest].map((entry) => entry.testWer ?? entry.wer)).mean,
-        }),
-      );
-      const last = run.training.at(-1);
-      return [
-        run.name,
-        end?.iteration ?? last?.iteration ?? null,
-        last?.totalUpdates ?? null,
-        last?.audioSeconds ?? null,
-        best?.layer ?? null,
-        best?.value ?? null,
-        end?.layers.at(-1)?.pnmi ?? null,
-        pretrained.find(({ whole }) => whole)?.wer ?? null,
-        pretrained.length ? Math.min(...pretrained.map(({ wer }) => wer)) : null,
-      ];
-    }),
+    id: 'comparison',
+    name: 'The runs side by side',
+    sentences: [],
+    listings: [sideBySide(runs)],
+    charts: chart ? [chart] : [],
+    files: [],
   };
+}
+
+/** Every view of every chart as an SVG drawing, by section and view. */
+function draw(sections: Section[]): Map<string, string> {
+  const echarts = require('echarts') as typeof import('echarts');
+  const svg = new Map<string, string>();
+  for (const { id, charts: built } of sections) {
+    for (const view of built.flatMap((chart) => chart.views)) {
+      const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
+      instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
+      svg.set(`${id}-${view.id}`, instance.renderToSVGString());
+      instance.dispose();
+    }
+  }
+  return svg;
 }
 
 /** A temporary name first, so that a reader never sees half a file. */

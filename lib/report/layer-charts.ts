@@ -1,11 +1,25 @@
 /** Where the information is: layers over time, layers at the end of each iteration, the autoencoder behaviour. */
-import { base, type Cell, type Chart, cell, frame, line, type Option, round, short, type Table } from './chart';
+import {
+  axis,
+  base,
+  type Cell,
+  type Chart,
+  cell,
+  frame,
+  line,
+  type Option,
+  responsive,
+  round,
+  short,
+  type Table,
+  type View,
+} from './chart';
+import { HEAT, INK, ON_DARK_CELL, ON_LIGHT_CELL, PAPER } from './colours';
 import { presentMeasures } from './measures';
 import type { Analysis, LayerScores } from './read';
 import { bestLayer, lastOfEachIteration } from './statistics';
 
-// Cividis: even steps of lightness, readable in grey.
-const HEAT = ['#00204c', '#31446b', '#666870', '#958f78', '#cab969', '#ffea46'];
+const LAYER_AXIS = 'layer (0 = input of the transformer)';
 
 export function heatMap(analyses: Analysis[]): Chart | undefined {
   if (!analyses.length) return undefined;
@@ -37,40 +51,30 @@ export function heatMap(analyses: Analysis[]): Chart | undefined {
 
 function heatOption(name: string, columns: string[], layers: number[], cells: Cell[][]): Option {
   const values = cells.map((entry) => entry[2] as number);
-  const middle = (Math.min(...values) + Math.max(...values)) / 2;
-  return {
-    ...frame(),
-    tooltip: { position: 'top' },
-    grid: { left: 56, right: 24, top: 24, bottom: 104 },
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const option = {
+    ...frame('item'),
+    grid: { left: 48, right: 20, top: 12, bottom: 110 },
     xAxis: {
       type: 'category',
       data: columns,
-      name: 'iteration, total updates',
-      nameLocation: 'middle',
-      nameGap: 42,
-      axisLabel: { lineHeight: 15 },
+      ...axis('iteration, total updates', 44),
+      axisLabel: { color: INK, lineHeight: 15, hideOverlap: true },
       axisTick: { show: false },
     },
-    yAxis: {
-      type: 'category',
-      data: layers.map(String),
-      name: 'layer',
-      nameLocation: 'middle',
-      nameGap: 34,
-      axisTick: { show: false },
-    },
+    yAxis: { type: 'category', data: layers.map(String), ...axis('layer', 30), axisTick: { show: false } },
     visualMap: {
-      min: Math.min(...values),
-      max: Math.max(...values),
-      precision: 2,
+      min: low,
+      max: high,
+      precision: 3,
       calculable: false,
       orient: 'horizontal',
       left: 'center',
       bottom: 4,
       itemHeight: 180,
-      text: [`high ${name}`, 'low'],
+      text: [String(high), String(low)],
       inRange: { color: HEAT },
-      textStyle: { color: '#1d232b' },
+      textStyle: { color: INK },
     },
     series: [
       {
@@ -78,12 +82,43 @@ function heatOption(name: string, columns: string[], layers: number[], cells: Ce
         name,
         data: cells.map((value) => ({
           value,
-          label: { color: (value[2] as number) > middle ? '#101418' : '#ffffff' },
+          label: {
+            color: (value[2] as number) > (low + high) / 2 ? ON_LIGHT_CELL : ON_DARK_CELL,
+            formatter: (value[2] as number).toFixed(high < 10 ? 3 : 0),
+          },
         })),
-        label: { show: columns.length <= 14, fontSize: 11 },
-        itemStyle: { borderColor: '#ffffff', borderWidth: 1 },
+        label: { fontSize: 11 },
+        itemStyle: { borderColor: PAPER, borderWidth: 1 },
       },
     ],
+  };
+  const labels = (show: boolean) => ({ series: [{ label: { show } }] });
+  return responsive(option, labels(false), labels(columns.length <= 14));
+}
+
+/** Each checkpoint's layers as a curve: the page has a slider over the checkpoints. */
+export function checkpointCurves(analyses: Analysis[]): Chart | undefined {
+  if (!analyses.length) return undefined;
+  const views = presentMetrics(analyses).map(({ key, name }): View => {
+    const steps = analyses
+      .map((analysis) => ({ name: checkpointName(analysis), data: curve(analysis.layers, key) }))
+      .filter(({ data }) => data.length);
+    const series = [
+      line('checkpoint', steps.at(-1)!.data, 0, { symbols: true }),
+      ...references(analyses.at(-1)!, key, analyses.find(({ random }) => random)?.random),
+    ];
+    const option = base(name, LAYER_AXIS, series, { integerX: true });
+    const shown = [...steps.map(({ data }) => data), ...series.map(({ data }) => data as Cell[][])].flat();
+    Object.assign(option.yAxis as Option, room(shown.map(([, value]) => value as number)));
+    return { id: `checkpoints-${key}`, name, option, steps };
+  });
+  return {
+    id: 'checkpoints',
+    title: 'Layers, checkpoint by checkpoint',
+    caption:
+      'The curve of one checkpoint; move the slider to see it change while the model trains. The axis stays the same for all of them.',
+    views,
+    table: layerTable(analyses),
   };
 }
 
@@ -91,25 +126,12 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
   if (!analyses.length) return undefined;
   const last = lastOfEachIteration(analyses);
   const random = last.find((analysis) => analysis.random)?.random;
-  const reference = last.at(-1)!;
   const views = presentMetrics(analyses).map(({ key, name }) => {
-    const pairs = (rows: LayerScores[]) =>
-      rows.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key])]] : []));
     const series = last.map((analysis, index) =>
-      line(`iteration ${analysis.iteration}`, pairs(analysis.layers), index, { symbols: true }),
+      line(`iteration ${analysis.iteration}`, curve(analysis.layers, key), index, { symbols: true }),
     );
-    if (random) series.push(line('random initialisation', pairs(random.layers), -2, { symbols: true }));
-    if (key === 'pnmi') {
-      const ends = [reference.layers[0].layer, reference.layers.at(-1)!.layer];
-      const level = (value: number | undefined) =>
-        typeof value === 'number' ? ends.map((x) => [x, round(value)]) : [];
-      series.push(
-        line('MFCC labels', level(reference.mfcc?.pnmi), -3),
-        line('chance', level(reference.chance?.pnmi), -4),
-      );
-    }
-    const option = base(name, 'layer (0 = input of the transformer)', series, { integerX: true });
-    return { id: `layers-${key}`, name, option };
+    series.push(...references(last.at(-1)!, key, random));
+    return { id: `layers-${key}`, name, option: base(name, LAYER_AXIS, series, { integerX: true }) };
   });
   return {
     id: 'layers',
@@ -119,6 +141,36 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
     views,
     table: layerTable(last),
   };
+}
+
+/** What a measure is compared with: the untrained network and, for PNMI, the MFCC labels and chance. */
+function references(analysis: Analysis, key: string, random: Analysis['random']): Option[] {
+  const series = random ? [line('random initialisation', curve(random.layers, key), 'random', { symbols: true })] : [];
+  if (key !== 'pnmi') return series;
+  const ends = [analysis.layers[0].layer, analysis.layers.at(-1)!.layer];
+  const level = (value: number | undefined) => (typeof value === 'number' ? ends.map((x) => [x, round(value)]) : []);
+  return [
+    ...series,
+    line('MFCC labels', level(analysis.mfcc?.pnmi), 'mfcc'),
+    line('chance', level(analysis.chance?.pnmi), 'chance'),
+  ];
+}
+
+/** [layer, value] of one measure. */
+function curve(layers: LayerScores[], key: string): Cell[][] {
+  return layers.flatMap((row) => (typeof row[key] === 'number' ? [[row.layer, round(row[key])]] : []));
+}
+
+function checkpointName({ iteration, update }: Analysis): string {
+  return `iteration ${iteration}, update ${update}`;
+}
+
+/** The ends of an axis that holds all of the values: the next multiples of the power of ten below their range. */
+function room(values: number[]): { min: number; max: number } {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const unit = 10 ** Math.floor(Math.log10(high - low || Math.abs(high) || 1));
+  return { min: round(Math.floor(low / unit) * unit), max: round(Math.ceil(high / unit) * unit) };
 }
 
 export function autoencoder(analyses: Analysis[]): Chart | undefined {

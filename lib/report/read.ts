@@ -2,6 +2,7 @@
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { HubertkitError } from '../errors';
+import type { ErrorKey } from './errors';
 
 /** One line of metrics.jsonl. Losses in bits per frame; `audioSeconds` counts from the start of the run. */
 export interface TrainingPoint {
@@ -10,6 +11,8 @@ export interface TrainingPoint {
   update: number;
   totalUpdates: number;
   audioSeconds: number;
+  /** Audio that teachers were run over for labels. */
+  relabelAudioSeconds?: number;
   wallSeconds?: number;
   maskedLossBits?: number;
   unmaskedLossBits?: number;
@@ -55,6 +58,13 @@ export interface FineTuning {
   cer?: number;
   testWer?: number;
   testCer?: number;
+  /** WER of decoding with the words of the training transcripts. */
+  lexiconWer?: number;
+  testLexiconWer?: number;
+  /** What was fine-tuned, e.g. iteration-2/step-010125. */
+  checkpoint?: string;
+  /** Minutes of transcribed speech. */
+  trainMinutes?: number;
   updatesToTau?: number | null;
   auc?: number;
   freeze?: string;
@@ -72,7 +82,7 @@ export interface Difference {
 export interface Sweep {
   mode: 'reset' | 'drop';
   /** k null: the random control. */
-  rows: { name: string; k: number | null; difference?: { wer: Difference; testWer?: Difference } }[];
+  rows: { name: string; k: number | null; difference?: Partial<Record<ErrorKey, Difference>> }[];
 }
 
 /** Everything the report shows of one run. */
@@ -81,7 +91,11 @@ export interface RunData {
   folder: string;
   /** config.yaml as text and as data. */
   configText: string;
-  config: { model?: string | { preset?: string }; corpus?: string | { spec?: string } };
+  config: {
+    model?: string | { preset?: string };
+    corpus?: string | { spec?: string };
+    schedule?: { clusters?: number }[];
+  };
   system: { parameters?: number; [key: string]: unknown };
   training: TrainingPoint[];
   analyses: Analysis[];

@@ -1,6 +1,7 @@
 /** What a run showed, in plain sentences: what was measured, on what, with which numbers, and how far that carries. */
+import { type ErrorKey, errorEstimate, errorRates } from './errors';
 import type { RunData } from './read';
-import { bestLayer, type Estimate, estimate, groupVariants, lastOfEachIteration } from './statistics';
+import { bestLayer, type Estimate, groupVariants, lastOfEachIteration } from './statistics';
 
 /** fairseq's base recipe, first iteration: 250k updates of 32 x 87.5 s. */
 const PUBLISHED_AUDIO_SECONDS = 250_000 * 32 * 87.5;
@@ -102,45 +103,77 @@ function autoencoder(run: RunData): string[] {
 }
 
 function fineTuning(run: RunData): string[] {
-  const key = run.fineTunings.some((entry) => typeof entry.testWer === 'number') ? 'testWer' : 'wer';
-  const groups = groupVariants(run.fineTunings.filter((entry) => typeof entry[key] === 'number'));
-  if (!groups.length) return [];
-  const rows = groups.map(({ name, runs }) => ({ name, runs, wer: estimate(runs.map((entry) => entry[key]!)) }));
-  const described = rows.map(
-    ({ name, wer }) => `${name} ${percent(wer.mean)}${wer.n > 1 ? ` [${percent(wer.low)}, ${percent(wer.high)}]` : ''}`,
-  );
-  const seeds = Math.max(...rows.map(({ wer }) => wer.n));
+  const rate = errorRates(run.fineTunings).find(({ key }) => !isLexicon(key));
+  if (!rate) return [];
+  const { key } = rate;
+  const kind = /cer$/i.test(key) ? 'CER' : 'WER';
+  const rows = variants(run, key);
+  const seeds = Math.max(...rows.map(({ error }) => error.n));
+  const why = kind === 'CER' ? '; every WER is above 95 %, where it tells little' : '';
   const lines = [
-    `Fine-tuning (${key === 'testWer' ? 'test' : 'dev'} WER, greedy, no language model, ${plural(seeds, 'seed')}): ${described.join('; ')}.`,
+    `Fine-tuning (${/^test/.test(key) ? 'test' : 'dev'} ${kind}, greedy, no language model, ${plural(seeds, 'seed')}${why}): ${described(rows)}.`,
+    ...withLexicon(run),
   ];
   const none = rows.find(({ runs }) => !runs[0].random && runs[0].resetTop === 0 && runs[0].dropTop === 0);
   const resets = rows.filter(({ runs }) => !runs[0].random && runs[0].resetTop > 0 && runs[0].dropTop === 0);
   // Chosen on dev, so that the test figure of the choice is an honest one.
-  const onDev = (row: (typeof rows)[number]) => estimate(row.runs.map((entry) => entry.wer)).mean;
+  const onDev = (row: Variant) => errorEstimate(row.runs, kind === 'CER' ? 'cer' : 'wer')?.mean ?? 1;
   const best = resets.sort((a, b) => onDev(a) - onDev(b))[0];
   if (none && best) {
-    const gain = none.wer.mean - best.wer.mean;
+    const gain = none.error.mean - best.error.mean;
     const interval = run.sweeps.find(({ mode }) => mode === 'reset')?.rows.find(({ k }) => k === best.runs[0].resetTop)
       ?.difference?.[key];
     const bounds = interval
       ? ` (difference ${points(interval.estimate)} points, 95 % bootstrap interval ${points(interval.low)} to ${points(interval.high)}${interval.low <= 0 && interval.high >= 0 ? ', which includes no difference' : ''})`
       : '';
     lines.push(
-      `The best reset by dev WER (${best.name}) is ${percent(Math.abs(gain))} absolute ${gain > 0 ? 'lower' : 'higher'} than no reset${bounds}.${seeds < 3 ? ' That is too few seeds for a conclusion.' : ''}`,
+      `The best reset by dev ${kind} (${best.name}) is ${percent(Math.abs(gain))} absolute ${gain > 0 ? 'lower' : 'higher'} than no reset${bounds}.${seeds < 3 ? ' That is too few seeds for a conclusion.' : ''}`,
     );
   }
   const control = rows.find(({ runs }) => runs[0].random);
-  const pretrained = [none, best].flatMap((row) => (row ? [row.wer] : [])).sort((x, y) => x.mean - y.mean)[0];
-  if (control && pretrained) lines.push(againstRandom(pretrained, control.wer));
+  const pretrained = [none, best].flatMap((row) => (row ? [row.error] : [])).sort((x, y) => x.mean - y.mean)[0];
+  if (control && pretrained) lines.push(againstRandom(kind, pretrained, control.error));
   return lines;
 }
 
+interface Variant {
+  name: string;
+  runs: RunData['fineTunings'];
+  error: Estimate;
+}
+
+/** The variants that have this rate. */
+function variants(run: RunData, key: ErrorKey): Variant[] {
+  return groupVariants(run.fineTunings).flatMap(({ name, runs }) => {
+    const error = errorEstimate(runs, key);
+    return error ? [{ name, runs, error }] : [];
+  });
+}
+
+function described(rows: Variant[]): string {
+  const interval = ({ low, high, n }: Estimate) => (n > 1 ? ` [${percent(low)}, ${percent(high)}]` : '');
+  return rows.map(({ name, error }) => `${name} ${percent(error.mean)}${interval(error)}`).join('; ');
+}
+
+function isLexicon(key: ErrorKey): boolean {
+  return /lexicon/i.test(key);
+}
+
+function withLexicon(run: RunData): string[] {
+  const rate = errorRates(run.fineTunings).find(({ key }) => isLexicon(key));
+  if (!rate) return [];
+  const set = /^test/.test(rate.key) ? 'test' : 'dev';
+  return [
+    `With a lexicon (${set} WER, decoded with the words of the training transcripts and their frequencies): ${described(variants(run, rate.key))}.`,
+  ];
+}
+
 /** Only intervals that lie apart tell the two networks apart. */
-function againstRandom(pretrained: Estimate, random: Estimate): string {
+function againstRandom(kind: 'WER' | 'CER', pretrained: Estimate, random: Estimate): string {
   const figures = `${percent(pretrained.mean)} against ${percent(random.mean)} for the same network from random initialisation with the same number of updates`;
   if (pretrained.high < random.low) return `Pretraining helps: ${figures}.`;
   if (pretrained.low > random.high) return `Pretraining did NOT help here: ${figures}.`;
-  return `Pretraining makes no clear difference to the WER here: ${figures}; the 95 % intervals overlap.`;
+  return `Pretraining makes no clear difference to the ${kind} here: ${figures}; the 95 % intervals overlap.`;
 }
 
 function scale(run: RunData): string[] {

@@ -1,5 +1,6 @@
 /** Loss and accuracy of masked prediction over the audio processed. */
 import { base, type Cell, type Chart, cell, line, type Option, round, thin } from './chart';
+import { QUIET, RULE } from './colours';
 import type { TrainingPoint } from './read';
 
 export function trainingCharts(points: TrainingPoint[]): Chart[] {
@@ -11,7 +12,7 @@ export function trainingCharts(points: TrainingPoint[]): Chart[] {
     line('masked, training', curve(train, 'maskedLossBits'), 0),
     line('masked, validation', curve(valid, 'maskedLossBits'), 1, { symbols: true }),
     line('unmasked, validation', curve(valid, 'unmaskedLossBits'), 2, { symbols: true }),
-    line('unigram entropy of the labels', curve(points, 'unigramBits'), -1),
+    line('unigram entropy of the labels', curve(points, 'unigramBits'), 'unigram'),
   ]);
   const accuracy = base('accuracy', 'audio processed (seconds)', [
     line('masked, training', curve(train, 'maskedAccuracy'), 0),
@@ -77,8 +78,8 @@ function markIterations(option: Option, points: TrainingPoint[]): void {
   first.markLine = {
     silent: true,
     symbol: 'none',
-    lineStyle: { color: '#9aa3ad', type: 'solid', width: 1 },
-    label: { color: '#5b6470', formatter: '{b}', position: 'end', align: 'left', distance: 4 },
+    lineStyle: { color: RULE, type: 'solid', width: 1 },
+    label: { color: QUIET, formatter: '{b}', position: 'end', align: 'left', distance: 4 },
     data: [...starts].map(([iteration, x]) => ({ name: `iteration ${iteration}`, xAxis: x })),
   };
 }

@@ -8,15 +8,18 @@ export interface FixtureOptions {
   layers?: number;
   iterations?: number;
   seeds?: number;
+  /** Where to put the run. Default: a temporary folder. */
+  parent?: string;
+  corpus?: string;
 }
 
 export function makeRun(options: FixtureOptions = {}): string {
-  const { name = 'example', layers = 4, iterations = 2, seeds = 3 } = options;
-  const folder = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'hk-report-')), name);
+  const { name = 'example', layers = 4, iterations = 2, seeds = 3, corpus = 'embedded:corpora/demo' } = options;
+  const folder = path.join(options.parent ?? fs.mkdtempSync(path.join(os.tmpdir(), 'hk-report-')), name);
   for (const part of ['analysis', 'finetune']) fs.mkdirSync(path.join(folder, part), { recursive: true });
   fs.writeFileSync(
     path.join(folder, 'config.yaml'),
-    'corpus: embedded:corpora/demo\nmodel: nano\nseed: 1\nschedule:\n  - teacher: mfcc\n    clusters: 100\n    updates: 1000\n',
+    `corpus: ${corpus}\nmodel: nano\nseed: 1\nschedule:\n  - teacher: mfcc\n    clusters: 100\n    updates: 1000\n`,
   );
   fs.writeFileSync(path.join(folder, 'system.json'), JSON.stringify({ hubertkit: '0.1.0', parameters: 1_023_456 }));
   fs.writeFileSync(path.join(folder, 'metrics.jsonl'), lines(training(iterations)));
@@ -56,6 +59,7 @@ function training(iterations: number): unknown[] {
         update,
         totalUpdates,
         audioSeconds: totalUpdates * 16,
+        relabelAudioSeconds: (iteration - 1) * 2400,
         wallSeconds: totalUpdates / 8,
         maskedLossBits: masked,
         unmaskedLossBits: masked - 0.7,
@@ -133,6 +137,10 @@ function fineTuning(folder: string, variant: string, resetTop: number, seed: num
     cer,
     testWer: wer + 0.02,
     testCer: cer + 0.01,
+    lexiconWer: wer - 0.1,
+    testLexiconWer: wer - 0.08,
+    checkpoint: 'iteration-2/step-001000',
+    trainMinutes: 60,
     updatesToTau: 210,
     auc: 0.5,
   };

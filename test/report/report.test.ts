@@ -1,9 +1,12 @@
 import * as fs from 'node:fs';
+import * as os from 'node:os';
 import * as path from 'node:path';
 import { report } from '../../lib/report';
 import { charts } from '../../lib/report/charts';
+import { qualityByCompute } from '../../lib/report/comparison-charts';
 import { csv } from '../../lib/report/html';
 import { readRun } from '../../lib/report/read';
+import { referenceNumbers } from '../../lib/report/reference-numbers';
 import { estimate } from '../../lib/report/statistics';
 import { summary } from '../../lib/report/summary';
 import { makeRun } from './fixture';
@@ -150,6 +153,25 @@ describe('the summary', () => {
     expect(summary(run).join('\n')).toContain('Pretraining makes no clear difference to the WER here');
   });
 
+  test('tells the WER with a lexicon beside the greedy one', async () => {
+    const text = summary(await readRun(makeRun())).join('\n');
+    const figure = (pattern: RegExp) => Number(pattern.exec(text)![1]);
+    const greedy = figure(/test WER, greedy.*k = 0 (\d+\.\d) %/);
+    expect(figure(/With a lexicon \(test WER.*k = 0 (\d+\.\d) %/)).toBeCloseTo(greedy - 10, 1);
+  });
+
+  test('speaks of the CER, and its charts begin with it, when every WER is above 95 %', async () => {
+    const run = await readRun(makeRun());
+    for (const [index, entry] of run.fineTunings.entries())
+      Object.assign(entry, { wer: 0.97, testWer: 0.96 + 0.001 * index });
+    const text = summary(run).join('\n');
+    expect(text).toMatch(/test CER, greedy, no language model, 3 seeds; every WER is above 95 %/);
+    expect(text).toMatch(/best reset by dev CER \(k = 1\)/);
+    expect(charts(run).find(({ id }) => id === 'error-by-k')!.views[0].name).toBe('CER on test');
+    run.fineTunings[0].testWer = 0.5; // one seed of k = 0: its mean is no longer above
+    expect(summary(run).join('\n')).toContain('test WER, greedy');
+  });
+
   test('two seeds are called too few', async () => {
     expect(summary(await readRun(makeRun({ seeds: 2 }))).join('\n')).toContain('too few seeds');
   });
@@ -186,6 +208,57 @@ test('several runs are put side by side in one page', async () => {
   );
 });
 
+test('a folder that holds runs stands for all of them; their names tell them apart', async () => {
+  const parent = fs.mkdtempSync(path.join(os.tmpdir(), 'hk-runs-'));
+  for (const seed of ['seed-1', 'seed-2']) makeRun({ name: `${seed}/base`, parent });
+  fs.mkdirSync(path.join(parent, 'notes'));
+  const result = await report(parent);
+  expect(result.html).toBe(path.join(parent, 'report.html'));
+  const html = fs.readFileSync(result.html, 'utf8');
+  for (const name of ['seed-1/base', 'seed-2/base']) expect(html).toContain(`<h2>${name}</h2>`);
+  expect(result.figures.map((file) => path.basename(file))).toEqual(
+    expect.arrayContaining(['quality-pnmi.svg', 'seed-2-base-loss.svg']),
+  );
+});
+
+test('quality stands against all audio processed, relabelling included, on a logarithmic axis', async () => {
+  const runs = [await readRun(makeRun({ name: 'a' })), await readRun(makeRun({ name: 'b' }))];
+  const { views, table } = qualityByCompute(runs)!;
+  const { series, xAxis } = views.find(({ id }) => id === 'quality-pnmi')!.option as unknown as {
+    series: Series[];
+    xAxis: { type: string };
+  };
+  expect(xAxis.type).toBe('log');
+  expect(series.map(({ name }) => name)).toEqual(['a', 'b']);
+  expect(series[0].data.map(([seconds]) => seconds)).toEqual([
+    3200, 6400, 9600, 12800, 16000, 21600, 24800, 28000, 31200, 34400,
+  ]);
+  expect(series[0].data.at(-1)![1]).toBeCloseTo(
+    Math.max(...runs[0].analyses.at(-1)!.layers.map(({ pnmi }) => pnmi)),
+    3,
+  );
+  const errors = views.find(({ id }) => id === 'quality-testWer')!.option.series as Series[];
+  const wer = runs[0].fineTunings.filter(({ variant }) => variant.startsWith('reset-0')).map(({ testWer }) => testWer!);
+  expect(errors[0].data).toEqual([[34400, expect.closeTo((100 * (wer[0] + wer[1] + wer[2])) / 3, 1)]]);
+  expect(table.rows).toHaveLength(2 * (10 + 6));
+});
+
+test('the reference numbers stand beside a run on LibriSpeech, and beside no other', async () => {
+  const of = async (corpus: string) => referenceNumbers(await readRun(makeRun({ corpus, layers: 6 })));
+  for (const corpus of ['embedded:corpora/LibriSpeech', 'folder:/data/recordings', '/data/corpus']) {
+    expect(await of(corpus)).toBeUndefined();
+  }
+  expect(await of('manifest:/data/LibriSpeech/manifest.tsv')).toBeDefined();
+  const { table } = (await of('librispeech:/data/ls'))!;
+  const own = (quantity: string) => table.rows.find(([name]) => String(name).startsWith(quantity))![2];
+  expect(own('PNMI of MFCC clusters, K = 100')).toBe(0.341);
+  expect(own('PNMI of MFCC clusters, K = 500')).toBeNull(); // the run was measured with 100
+  expect(own('PNMI of layer 6 after iteration 1, K = 100')).toBeCloseTo(0.248);
+  expect(own('Iteration 1, K = 100: masked loss')).toBeCloseTo(3.4 + 2.4 * Math.exp(-1000 / 350), 0);
+  expect(own('Iteration 2, K = 500: masked loss')).toBeNull();
+  expect(own('Test WER (%)')).toBeGreaterThan(30);
+});
+
 test('text from a run cannot become markup', async () => {
   const folder = makeRun({ name: 'a<img src=x>' });
   fs.appendFileSync(path.join(folder, 'config.yaml'), 'note: "</script><script>alert(1)</script>"\n');
@@ -195,7 +268,7 @@ test('text from a run cannot become markup', async () => {
 });
 
 test('a folder that is not a run is refused by name', async () => {
-  const empty = fs.mkdtempSync(path.join(require('node:os').tmpdir(), 'hk-empty-'));
+  const empty = fs.mkdtempSync(path.join(os.tmpdir(), 'hk-empty-'));
   await expect(report(empty)).rejects.toMatchObject({ code: 'HK_FORMAT' });
   await expect(report(path.join(empty, 'none'))).rejects.toMatchObject({ code: 'HK_IO' });
 });
