@@ -8,6 +8,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { AnalysisMetric, CheckpointAnalysis } from '../analysis';
 import { readJson, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
+import { packageVersion } from '../train/session';
 import { configYaml, hasRun, keptUpdates, openRun, type PretrainConfig, type Run } from '../train';
 
 /** The first characters of the SHA-256 of a value's JSON. */
@@ -37,13 +38,15 @@ export class IterationPool {
     const pool = new IterationPool();
     for (const experiment of foldersIn(folder))
       for (const seed of foldersIn(experiment).filter((name) => /seed-\d+$/.test(name)))
-        for (const run of foldersIn(seed)) if (hasRun(run)) pool.add(run);
+        for (const run of foldersIn(seed)) pool.add(run);
     return pool;
   }
 
-  /** Notes the complete iterations of a run. */
+  /** Notes the complete iterations of a run; what another version has trained, or cannot be read, is left alone. */
   add(folder: string): void {
-    const { config, iterations } = openRun(folder);
+    const run = readable(folder);
+    if (run?.system?.hubertkit !== packageVersion()) return;
+    const { config, iterations } = run;
     const complete = iterations.filter((iteration) => iteration.complete);
     this.promise(
       complete.map(({ iteration }) => iterationKey(config, iteration)),
@@ -71,6 +74,15 @@ export class IterationPool {
       const run = runs.findLast((candidate) => keepsAll(candidate, config, iterations));
       if (run) return copyIterations(run, config, iterations, metrics);
     }
+  }
+}
+
+function readable(folder: string): Run | undefined {
+  if (!hasRun(folder)) return undefined;
+  try {
+    return openRun(folder);
+  } catch {
+    return undefined; // of another version, or damaged: the experiment that it belongs to will say so
   }
 }
 
