@@ -13,7 +13,7 @@ import { fitKmeans } from '../cluster';
 import { openCorpus } from '../data/corpus';
 import { frameCount, sampleRate, type Utterance } from '../data/types';
 import { type FinetuneConfig, resolveFinetuneConfig } from '../finetune';
-import { shareOfCores } from '../finetune/reset-sweep';
+import { shareOfCores } from '../finetune/side-by-side';
 import { fineTuningSplits } from '../finetune/splits';
 import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';

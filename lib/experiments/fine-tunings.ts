@@ -1,9 +1,9 @@
 /** The fine-tunings of a cell. Those of a seed see the same batches and masks, so that they are paired. */
 import * as path from 'node:path';
-import type { FinetuneOptions } from '../finetune';
+import type { FinetuneOptions, SweepProgress } from '../finetune';
 import { variantName } from '../finetune/config';
-import { finetuneCorpus, resolveSource } from '../finetune/finetune';
-import { type ResetSweepHooks, runVariants, shareOfCores } from '../finetune/reset-sweep';
+import { resolveSource } from '../finetune/finetune';
+import { finetuneAll, shareOfCores } from '../finetune/side-by-side';
 import type { CellFineTuning } from './experiment';
 import type { Plan, PlannedCell } from './plan';
 import type { FinishedTuning } from './rows';
@@ -24,29 +24,34 @@ export function tuningOptions(plan: Plan, { seed, folder }: PlannedCell, tuning:
   };
 }
 
-/**
- * Runs what is not finished, those with the same amount of transcribed audio side by side as resetSweep does; results in the order
- * of the cell's list.
- *
- * @throws what finetune throws
- */
-export async function runFineTunings(plan: Plan, cell: PlannedCell, hooks: ResetSweepHooks): Promise<FinishedTuning[]> {
-  const prepared = await Promise.all(cell.fineTunings.map((tuning) => prepare(plan, cell, tuning)));
-  const finished = new Map<CellFineTuning, FinishedTuning>();
-  for (const minutes of new Set(cell.fineTunings.map(({ labelMinutes }) => labelMinutes))) {
-    const group = prepared.filter(({ tuning }) => tuning.labelMinutes === minutes);
-    const [{ config, model, processes }] = group;
-    const results = await runVariants(group, processes, hooks, () => finetuneCorpus(config, model));
-    for (const [i, { tuning, folder }] of group.entries()) finished.set(tuning, { tuning, folder, result: results[i] });
-  }
-  return cell.fineTunings.map((tuning) => finished.get(tuning)!);
+/** Runs what is not finished; results in the order of the cell's list. @throws what finetune throws */
+export async function runFineTunings(
+  plan: Plan,
+  cell: PlannedCell,
+  { signal, onProgress }: { signal?: AbortSignal; onProgress(progress: SweepProgress): void },
+): Promise<FinishedTuning[]> {
+  const planned = await Promise.all(cell.fineTunings.map((tuning) => plannedTuning(plan, cell, tuning)));
+  const updates = planned.map(() => 0);
+  const results = await finetuneAll(
+    planned.map(({ options, folder }) => ({ options, out: folder })),
+    {
+      processes: Math.max(1, ...planned.map(({ processes }) => processes)),
+      signal,
+      onProgress: (index, progress) => {
+        updates[index] = progress.update;
+        const done = updates.reduce((sum, update) => sum + update, 0);
+        onProgress({ ...progress, done, total: planned.length * progress.updates });
+      },
+    },
+  );
+  return planned.map(({ tuning, folder }, i) => ({ tuning, folder, result: results[i] }));
 }
 
 /** The options of a fine-tuning with its share of the cores, and its folder. */
-async function prepare(plan: Plan, cell: PlannedCell, tuning: CellFineTuning) {
-  const given = tuningOptions(plan, cell, tuning);
-  const { config, source } = await resolveSource(given);
+async function plannedTuning(plan: Plan, cell: PlannedCell, tuning: CellFineTuning) {
+  const options = tuningOptions(plan, cell, tuning);
+  const { config, source } = await resolveSource(options);
   const { threads, processes } = shareOfCores(config, source.model);
   const folder = path.join(cell.folder, 'finetune', `iteration-${tuning.iteration}`, variantName(config));
-  return { tuning, options: { ...given, threads }, folder, config, model: source.model, processes };
+  return { tuning, folder, processes, options: { ...options, threads } };
 }

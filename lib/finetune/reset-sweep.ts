@@ -3,7 +3,6 @@
  * begun anew (or taken off) for each k, and once from a network that was never pretrained. Paired: for one seed every variant
  * sees the same batches, masks and head, so differences to k = 0 are differences of the start alone.
  */
-import * as os from 'node:os';
 import * as path from 'node:path';
 import {
   type Interval,
@@ -14,29 +13,12 @@ import {
 } from '../analysis/statistics';
 import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
-import { inProcesses } from '../processes';
 import { hasRun } from '../train/run';
-import {
-  type FinetuneConfig,
-  type FinetuneOptions,
-  isWide,
-  type ModelSize,
-  resolveFinetuneConfig,
-  variantName,
-} from './config';
+import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
 import { cerCurve, updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
-import {
-  type FinetuneCorpus,
-  type FinetunePoint,
-  type FinetuneProgress,
-  type FinetuneResult,
-  finetune,
-  finetuneCorpus,
-  isBetter,
-  resolveSource,
-} from './finetune';
-import type { FinetuneJob } from './worker';
+import { type FinetunePoint, type FinetuneProgress, type FinetuneResult, isBetter, resolveSource } from './finetune';
+import { finetuneAll, shareOfCores } from './side-by-side';
 
 export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'dropTop' | 'random' | 'seed'> {
   /** Numbers of blocks. Default 0..L (mode drop: 0..L-1). 0 is always among them: it is what the others are compared to. */
@@ -158,58 +140,25 @@ export async function resetSweep(options: ResetSweepOptions, hooks: ResetSweepHo
     };
     return [...ks.map(of), ...(random ? [of(null)] : [])];
   });
-  const results = await runVariants(variants, processes, hooks, () => finetuneCorpus(config, source.model));
+  const updates = variants.map(() => 0);
+  const results = await finetuneAll(
+    variants.map(({ options, folder }) => ({ options, out: folder })),
+    {
+      processes,
+      signal: hooks.signal,
+      onProgress: (index, progress) => {
+        updates[index] = progress.update;
+        const done = updates.reduce((sum, update) => sum + update, 0);
+        hooks.onProgress?.({ ...progress, done, total: variants.length * progress.updates });
+      },
+    },
+  );
   const finished = variants.map(async (variant, i): Promise<Finished> => {
     return { ...variant, result: results[i], ...(await curvesOf(variant.folder, results[i])) };
   });
   const summary = summarise(await Promise.all(finished), mode);
   await writeJsonAtomic(path.join(out, `summary-${mode}.json`), summary);
   return summary;
-}
-
-/** Memory that one process may need: its corpus (SpeechSource), weights and activations of a small model. */
-const processBytes = 2 * 2 ** 30;
-
-/** Threads of a fine-tuning, and how many run at once (see resetSweep). */
-export function shareOfCores(config: FinetuneConfig, model: ModelSize): { threads: number; processes: number } {
-  if (isWide(model) || config.device.startsWith('cuda')) return { threads: config.threads, processes: 1 };
-  const threads = config.threads || 1;
-  const most = Math.min(os.availableParallelism() / threads, os.totalmem() / processBytes);
-  return { threads, processes: Math.max(1, Math.floor(most)) };
-}
-
-/** Results in the order of the variants, which share their corpus and its splits; one process is this one. */
-export async function runVariants(
-  variants: Pick<Variant, 'options' | 'folder'>[],
-  processes: number,
-  { onProgress, signal }: ResetSweepHooks,
-  openCorpus: () => Promise<FinetuneCorpus>,
-): Promise<FinetuneResult[]> {
-  const updates = variants.map(() => 0);
-  const show = (index: number, progress: FinetuneProgress) => {
-    updates[index] = progress.update;
-    const done = updates.reduce((sum, update) => sum + update, 0);
-    onProgress?.({ ...progress, done, total: variants.length * progress.updates });
-  };
-  if (Math.min(processes, variants.length) > 1) {
-    const jobs = variants.map(({ options, folder }): FinetuneJob => ({ options, out: folder }));
-    return inProcesses<FinetuneJob, FinetuneProgress, FinetuneResult>(path.join(__dirname, 'worker.js'), jobs, {
-      processes,
-      does: 'fine-tunes',
-      whenStopped: 'ask',
-      signal,
-      onEvent: show,
-    });
-  }
-  let opened: Promise<FinetuneCorpus> | undefined;
-  const corpus = () => {
-    opened ??= openCorpus();
-    return opened;
-  };
-  const results: FinetuneResult[] = [];
-  for (const [index, { options, folder }] of variants.entries())
-    results.push(await finetune(options, { out: folder, corpus, signal, onProgress: (p) => show(index, p) }));
-  return results;
 }
 
 function chosenBlocks(k: number[] | undefined, mode: 'reset' | 'drop', layers: number): number[] {

@@ -175,4 +175,4 @@ test('layer-reset killed at random three times and started again ends with the s
   const rows = await timeless(killed);
   expect(rows).toEqual(await timeless(whole));
   expect(rows.filter((row) => 'kind' in row && row.kind === 'finetune')).toHaveLength(24);
-});
+}, 300_000);
