@@ -10,6 +10,9 @@ import { readRun } from '../../lib/report/read';
 import { findChromium, launch } from './browser';
 import { makeRun } from './fixture';
 
+jest.setTimeout(300_000);
+
+const WIDE = { width: 1280, height: 900 };
 const SCREENSHOTS = path.resolve(__dirname, '../../../build/screenshots');
 
 type Data = (number | null)[][];
@@ -40,7 +43,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
   }
 
   async function open(file: string): Promise<Page> {
-    const opened = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    const opened = await browser.newPage({ viewport: WIDE });
     opened.setDefaultTimeout(100_000); // a busy machine is slow, not wrong
     opened.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
     opened.on('pageerror', (error) => messages.push(error.message));
@@ -62,14 +65,27 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
   }
 
   beforeAll(async () => {
-    folder = makeRun();
+    folder = makeRun({ corpus: 'librispeech:/data/LibriSpeech' });
     built = charts(await readRun(folder));
     const { html } = await report(folder);
     browser = await launch(executable!);
     page = await open(html);
   });
 
+  afterEach(async () => {
+    await page.emulateMedia({ media: null, colorScheme: null });
+    await page.setViewportSize(WIDE);
+    await settled();
+  });
+
   afterAll(() => browser?.close());
+
+  /** Events about the size and the media of the page come with the next frame. */
+  function settled(): Promise<void> {
+    return page.evaluate(
+      'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))',
+    );
+  }
 
   seen('every view of every chart draws the data of the run', async () => {
     expect(built.map(({ id }) => id)).toEqual(expect.arrayContaining(['loss', 'layers-over-time', 'error-by-k']));
@@ -154,7 +170,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
 
   seen('on a phone nothing is wider than the screen, and every chart fills it', async () => {
     await page.setViewportSize({ width: 390, height: 844 });
-    await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))');
+    await settled();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
     for (const width of await page.evaluate<number[]>(
       `[...document.querySelectorAll('.chart svg')].map((svg) => svg.getBoundingClientRect().width)`,
@@ -162,7 +178,6 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
       expect(width).toBeGreaterThan(330);
       expect(width).toBeLessThan(390);
     }
-    await page.setViewportSize({ width: 1280, height: 900 });
   });
 
   /** The colour behind a chart and that of its first line, and the width it is drawn in. */
@@ -178,6 +193,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     const light = await look();
     expect(light).toMatchObject({ paper: PAPER, line: LINES[0] });
     await page.emulateMedia({ colorScheme: 'dark' });
+    await settled();
     expect(await look()).toEqual({ paper: DARK[PAPER], line: DARK[LINES[0]], width: light.width });
     const ink = await page.evaluate('getComputedStyle(document.body).color');
     expect(ink).toBe('rgb(228, 231, 235)');
@@ -186,6 +202,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     await page.evaluate(`dispatchEvent(new Event('afterprint'))`);
     expect((await look()).paper).toBe(DARK[PAPER]);
     await page.emulateMedia({ colorScheme: 'light' });
+    await settled();
     expect(await look()).toEqual(light);
   });
 
@@ -197,15 +214,27 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
         const { width, height } = figure.getBoundingClientRect();
         return { width: Math.max(width, figure.scrollWidth), height, breaks: getComputedStyle(figure).breakInside };
       })`);
-    expect(figures).toHaveLength(built.length);
+    expect(figures).toHaveLength(built.length + 1); // the reference numbers are a figure too
     for (const { width, height, breaks } of figures) {
       expect(width).toBeLessThanOrEqual(688);
       expect(height).toBeLessThan(1017);
       expect(breaks).toBe('avoid');
     }
     expect((await page.pdf({ preferCSSPageSize: true })).length).toBeGreaterThan(20_000);
-    await page.emulateMedia({ media: 'screen' });
-    await page.setViewportSize({ width: 1280, height: 900 });
+  });
+
+  seen('several runs are compared in charts of one page', async () => {
+    const { html } = await report([makeRun({ name: 'first' }), makeRun({ name: 'second', layers: 6 })]);
+    await page.goto(pathToFileURL(html).href);
+    const { series, shapes } = await drawn('comparison-quality');
+    expect(series.map(({ name, data }) => [name, data.length])).toEqual([
+      ['first', 10],
+      ['second', 10],
+    ]);
+    expect(shapes).toBeGreaterThan(20);
+    await page.selectOption('#comparison-quality select', { label: 'CER on test' });
+    expect((await drawn('comparison-quality')).series[0].data).toHaveLength(1);
+    expect((await drawn('r1-layers')).series[0].data).toHaveLength(7);
   });
 
   seen('nothing is asked of a network, and the console stays empty', async () => {
