@@ -8,6 +8,7 @@ import { type Chart, charts } from '../../lib/report/charts';
 import { DARK, LINES, PAPER } from '../../lib/report/colours';
 import { readRun } from '../../lib/report/read';
 import { findChromium, launch } from './browser';
+import { makeExperiment } from './experiment-fixture';
 import { makeRun } from './fixture';
 
 jest.setTimeout(300_000);
@@ -235,6 +236,21 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     await page.selectOption('#comparison-quality select', { label: 'CER on test' });
     expect((await drawn('comparison-quality')).series[0].data).toHaveLength(1);
     expect((await drawn('r1-layers')).series[0].data).toHaveLength(7);
+  });
+
+  seen('the comparisons of an experiment are drawn', async () => {
+    const { html } = await report(makeExperiment());
+    await page.goto(pathToFileURL(html).href);
+    for (const figure of ['values', 'differences', 'layers', 'quality', 'errors']) {
+      expect((await drawn(`e0-${figure}`)).shapes).toBeGreaterThan(20);
+    }
+    await page.selectOption('#e0-values select', { label: 'CER on test' });
+    const { series } = await drawn('e0-values');
+    expect(series.map(({ name, data }) => [name, data.length])).toEqual([
+      ['single seeds', 9],
+      ['mean', 3],
+      ['mean: 95 % interval', 9],
+    ]);
   });
 
   seen('nothing is asked of a network, and the console stays empty', async () => {
