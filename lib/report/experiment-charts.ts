@@ -43,7 +43,7 @@ function conditionValues(verdicts: ExperimentVerdict[]): Chart | undefined {
     const conditions = inOrder(verdict.conditions);
     const seeds = conditions.flatMap(({ values }, index) => values.map((value) => [index, shown(value)]));
     const means = conditions.map(({ values }, index): [number, Estimate] => [index, estimate(values)]);
-    const names = conditions.map(({ name }) => (name === verdict.baseline ? `${name} (baseline)` : name));
+    const names = conditions.map(({ name }) => (name === verdict.baseline ? `${name}\n(baseline)` : name));
     const series = [scatter('single seeds', seeds), ...interval('mean', means, 0, (value) => shown(value))];
     return {
       id: `values-${place + 1}`,
@@ -323,6 +323,7 @@ function compared(name: string, conditions: string[], series: Option[], sweep: b
   const categories = {
     type: 'category',
     ...axis('', 0),
+    axisLabel: { color: INK, interval: 0, lineHeight: 15, hideOverlap: true },
     data: conditions,
     axisTick: { show: false },
     inverse: !sweep,
@@ -338,9 +339,9 @@ function compared(name: string, conditions: string[], series: Option[], sweep: b
     yAxis: sweep ? values : categories,
     series: sweep ? series : series.map(turned),
   };
-  const label = (width: number) => ({ axisLabel: { color: INK, interval: 0, width, overflow: 'break' } });
+  const label = (width: number) => ({ axisLabel: { width, overflow: 'break' } });
   if (sweep) {
-    const grid = { left: 64, right: 24, top: 44, bottom: 48 };
+    const grid = { left: 64, right: 24, top: 44, bottom: 56 };
     return responsive({ ...option, grid }, { grid: { left: 56, right: 12 } }, { grid });
   }
   return responsive(

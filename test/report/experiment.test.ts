@@ -40,7 +40,7 @@ describe('the page of an experiment', () => {
 
   test('draws the measure against a swept number in its order, every seed and the mean with its interval', () => {
     const { series, xAxis } = view(charts, 'values');
-    expect(xAxis).toMatchObject({ type: 'category', data: ['K = 50', 'K = 100 (baseline)', 'K = 500', 'K = 1000'] });
+    expect(xAxis).toMatchObject({ type: 'category', data: ['K = 50', 'K = 100\n(baseline)', 'K = 500', 'K = 1000'] });
     const [seeds, means, intervals] = series;
     expect(seeds.data).toHaveLength(4 * SEEDS.length);
     expect(means.data[2]).toEqual([2, expect.closeTo(pnmi(500, 2, 2, 2000), 4)]);
@@ -50,7 +50,7 @@ describe('the page of an experiment', () => {
 
   test('draws conditions that are no sweep one below the other, in percent where the outcome is', () => {
     const { series, yAxis, xAxis } = view(charts, 'values', 1);
-    expect(yAxis.data).toEqual(['two iterations (baseline)', 'more and shorter iterations', 'both, rising']);
+    expect(yAxis.data).toEqual(['two iterations\n(baseline)', 'more and shorter iterations', 'both, rising']);
     expect(xAxis.type).toBe('value');
     expect(series.find(({ name }) => name === 'mean')!.data[0]).toEqual([40.8, 0]);
   });
