@@ -1,149 +1,237 @@
 /**
- * The benchmark suite: npm run bench [-- --quick]
- * Whole training steps of every preset that fits, k-means assignment, MFCC, and single ops (tinybench); medians, rates and the
- * machine. Writes bench/results/<date>.json and .md.
+ * The benchmark suite: npm run bench [-- OPTIONS]
+ *   --only ops,step,kmeans,data,startup   these parts (default: all)
+ *   --peers                               instead: steps beside PyTorch, k-means beside scikit-learn and faiss, MFCC beside librosa and
+ *                                         torchaudio, in turn (HUBERTKIT_PYTHON: a python3 that has them); with --only step or kmeans
+ *   --presets nano,tiny                   of the ops, the steps and the comparison with PyTorch, these presets (default: all)
+ *   --compare old.json                    name what has become slower than that run by more than the noise (exit code 1)
+ *   --threads N                           default: all cores
+ *   --out FOLDER                          default: bench/results
+ * Prints Markdown and writes it as FOLDER/<date>[-peers].md, beside the same as .json.
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { Bench } from 'tinybench';
-import { benchKmeans } from '../lib/bench/kmeans';
-import { benchMfcc } from '../lib/bench/mfcc';
+import { parseArgs } from 'node:util';
+import { dataWork, batchRate } from '../lib/bench/data';
+import { kmeansWork } from '../lib/bench/kmeans';
+import { noise } from '../lib/bench/mfcc';
+import { spread, timed } from '../lib/bench/median';
+import { measureRoofline, type Roofline } from '../lib/bench/roofline';
 import { benchStep, type StepBenchOptions } from '../lib/bench/step';
-import { native, packageRoot } from '../lib/binding';
-import { type CallOutput, compileOp, type NdArray } from '../lib/nn/call';
+import { packageRoot, wrapped, wrappedAsync } from '../lib/binding';
+import { mfcc } from '../lib/data/audio';
+import { type PresetName, presets } from '../lib/nn/config';
+import {
+  machine,
+  markdown,
+  type Measurement,
+  readMeasurements,
+  regressions,
+  type Report,
+  type Suite,
+  suites,
+} from './measurement';
+import { benchOps } from './ops';
+import type { Comparison } from './peers/compare';
+import { compareKmeans, compareMfcc } from './peers/others';
+import { MissingPeer } from './peers/peer';
+import { compareStep } from './peers/step';
+import { benchStartup } from './startup';
 
-const steps: StepBenchOptions[] = [
-  { preset: 'nano', batch: 8, seconds: 4 },
-  { preset: 'tiny', batch: 8, seconds: 4 },
-  { preset: 'small', batch: 4, seconds: 5 },
+/** `memoryGiB`: what a step takes. */
+type StepCase = StepBenchOptions & { memoryGiB: number };
+
+/** Each preset at a usual batch. */
+const allSteps: StepCase[] = [
+  { preset: 'nano', batch: 8, seconds: 4, memoryGiB: 1 },
+  { preset: 'tiny', batch: 8, seconds: 4, memoryGiB: 1 },
+  { preset: 'small', batch: 4, seconds: 5, memoryGiB: 1 },
+  { preset: 'base', batch: 2, seconds: 5, memoryGiB: 3 },
+  { preset: 'base', batch: 1, seconds: 15.6, memoryGiB: 3 },
+  { preset: 'large', batch: 1, seconds: 5, memoryGiB: 7 },
+  { preset: 'xlarge', batch: 1, seconds: 5, memoryGiB: 19 },
+];
+
+/** The work of the comparison with PyTorch. */
+const besidePyTorch: StepBenchOptions[] = [
   { preset: 'base', batch: 2, seconds: 5 },
+  { preset: 'base', batch: 1, seconds: 15.6 },
+  { preset: 'small', batch: 4, seconds: 5 },
+  { preset: 'tiny', batch: 8, seconds: 4 },
 ];
 
-const filled = (...shape: number[]): NdArray => ({
-  shape,
-  data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i)),
-});
-const lengths = (...data: number[]): NdArray => ({ shape: [data.length], data: Int32Array.from(data) });
+const kmeansSize = { clusters: 500, dim: 768, frames: 200_000 };
 
-interface OpBench {
-  name: string;
-  kind: string;
-  inputs: NdArray[];
-  attributes: Record<string, number>;
-  outputs: (CallOutput | null)[];
-}
+const progress = (what: string) => process.stderr.write(`${what}\n`);
 
-/** Single ops at the shapes of `base`, 2 x 5 s. */
-const ops: OpBench[] = [
-  {
-    name: 'attention, base',
-    kind: 'attention',
-    inputs: [filled(2, 249, 2304), lengths(249, 249)],
-    attributes: { heads: 12 },
-    outputs: [{ shape: [2, 249, 768] }, { shape: [2, 12, 249] }],
-  },
-  {
-    name: 'layer norm, base',
-    kind: 'layer_norm',
-    inputs: [filled(498, 768), filled(768), filled(768)],
-    attributes: { eps: 1e-5 },
-    outputs: [{ shape: [498, 768] }, { shape: [498, 2] }],
-  },
-  {
-    name: 'gelu, 498 x 3072',
-    kind: 'gelu',
-    inputs: [filled(498, 3072)],
-    attributes: {},
-    outputs: [{ shape: [498, 3072] }],
-  },
-  {
-    name: 'feed-forward up, base',
-    kind: 'linear',
-    inputs: [filled(498, 768), filled(3072, 768), filled(3072)],
-    attributes: { gelu: 0 },
-    outputs: [{ shape: [498, 3072] }, null],
-  },
-];
+const precisions = () => (wrapped((n) => n.backendInfo()).bf16 ? (['f32', 'bf16'] as const) : (['f32'] as const));
 
-async function benchOps(): Promise<{ name: string; median_ms: number; spread_ms: number }[]> {
-  const bench = new Bench({ time: 400, warmupTime: 100 });
-  for (const op of ops) {
-    const program = await compileOp(op.kind, op.inputs, op.attributes, op.outputs);
-    const feeds = Object.fromEntries(op.inputs.map((x, i) => [String(i), x.data]));
-    bench.add(op.name, async () => {
-      await program.run(feeds);
-    });
+async function stepSuite(
+  steps: StepCase[],
+  threads: number,
+  roofline: Roofline,
+  notes: string[],
+): Promise<Measurement[]> {
+  const measured: Measurement[] = [];
+  for (const { memoryGiB, ...options } of steps) {
+    const work = `${options.preset} ${options.batch} x ${options.seconds} s`;
+    if (os.freemem() < memoryGiB * 2 ** 30) {
+      notes.push(`step ${work} left out: it takes ${memoryGiB} GiB, ${(os.freemem() / 2 ** 30).toFixed(1)} are free`);
+      continue;
+    }
+    for (const precision of precisions()) {
+      progress(`step of ${work}, ${precision}`);
+      const r = await benchStep({ ...options, precision, threads });
+      const peak = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
+      const { audio_s_per_s, gflops } = r;
+      measured.push({
+        suite: 'step',
+        name: `${work}, ${precision}`,
+        seconds: { median: r.step_s, low: r.low_s, high: r.high_s, n: r.steps },
+        rates: { audio_s_per_s, gflops, rss_mib: r.rss_bytes / 2 ** 20 },
+        floor_s: r.gflop / peak,
+      });
+    }
   }
-  await bench.run();
-  return bench.tasks.map(({ name, result }) => {
-    if (!('latency' in result)) throw new Error(`${name}: ${JSON.stringify(result)}`);
-    const { p50, p75, p25 } = result.latency as unknown as { p50: number; p75: number; p25?: number };
-    return { name, median_ms: Number(p50.toFixed(4)), spread_ms: Number((p75 - (p25 ?? p50)).toFixed(4)) };
-  });
+  return measured;
 }
 
-function table(header: string[], rows: (string | number)[][]): string {
-  return [header, header.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+async function kmeansSuite(threads: number, roofline: Roofline): Promise<Measurement[]> {
+  progress('k-means');
+  const { clusters, dim, frames } = kmeansSize;
+  await using work = await kmeansWork({ ...kmeansSize, threads });
+  const times = async (count: number, piece: () => Promise<number>) => {
+    const seconds: number[] = [];
+    for (let i = 0; i < count; i++) seconds.push(await piece());
+    return spread(seconds);
+  };
+  await work.assign();
+  const assign = await times(7, work.assign);
+  const gflop = (2 * clusters * dim * frames) / 1e9;
+  const size = `K=${clusters}, d=${dim}, ${frames} frames`;
+  return [
+    {
+      suite: 'kmeans',
+      name: `assignment, ${size}`,
+      seconds: assign,
+      rates: { frames_per_s: frames / assign.median, gflops: gflop / assign.median },
+      floor_s: gflop / roofline.f32_gflops,
+    },
+    { suite: 'kmeans', name: `Lloyd iteration, ${size}`, seconds: spread(await work.lloyd(7)) },
+    { suite: 'kmeans', name: `++ and 100 mini-batch steps, ${size}`, seconds: await times(3, work.minibatch) },
+  ];
+}
+
+async function dataSuite(threads: number): Promise<Measurement[]> {
+  progress('data');
+  await using work = await dataWork({ threads });
+  const row = (name: string, seconds: number[], rates: (median: number) => Record<string, number>): Measurement => {
+    const range = spread(seconds);
+    return { suite: 'data', name, seconds: range, rates: rates(range.median) };
+  };
+  const realTime = (audioSeconds: number) => (median: number) => ({ x_real_time: audioSeconds / median });
+  const decode = await timed(work.decode, 7, 1);
+  const resample = await timed(work.resample, 7, 1);
+  const { alone, steps, fed, utilisation } = await work.loading();
+  const samples = noise();
+  return [
+    row('FLAC 16 kHz', decode, realTime(work.audioSeconds)),
+    row('FLAC 44.1 kHz to 16 kHz', resample, realTime(work.resampledAudioSeconds)),
+    row('a batch of 8 x 4 s from the loader', alone, () => ({ audio_s_per_s: batchRate(alone) })),
+    row('a step of nano', steps, () => ({ audio_s_per_s: batchRate(steps) })),
+    row('a step of nano fed by the loader', fed, () => ({ audio_s_per_s: batchRate(fed), utilisation })),
+    row('MFCC with deltas, 60 s, one thread', await timed(() => mfcc(samples), 15, 2), realTime(60)),
+  ];
+}
+
+async function compareWithPeers(
+  only: readonly Suite[],
+  steps: StepBenchOptions[],
+  threads: number,
+  notes: string[],
+): Promise<Comparison[]> {
+  const comparisons: Comparison[] = [];
+  const missing = (why: string) => {
+    notes.push(why);
+    progress(why);
+  };
+  if (only.includes('step'))
+    try {
+      for (const options of steps)
+        for (const precision of precisions()) {
+          progress(`${options.preset} ${options.batch} x ${options.seconds} s, ${precision}, beside PyTorch`);
+          comparisons.push(await compareStep({ ...options, precision, threads }, 4));
+        }
+    } catch (error) {
+      if (!(error instanceof MissingPeer)) throw error;
+      missing(error.message);
+    }
+  if (only.includes('kmeans')) {
+    progress('k-means and MFCC beside their peers');
+    comparisons.push(
+      ...(await compareMfcc(5, missing)),
+      ...(await compareKmeans({ ...kmeansSize, threads }, 3, missing)),
+    );
+  }
+  return comparisons;
+}
+
+/** The names of a comma-separated option. */
+function chosen<T extends string>(option: string, text: string | undefined, all: readonly T[]): readonly T[] {
+  const names = text?.split(',') ?? all;
+  for (const name of names)
+    if (!all.includes(name as T)) throw new Error(`${option} takes ${all.join(', ')}, got "${name}".`);
+  return names as T[];
 }
 
 async function main(): Promise<void> {
-  const machine = {
-    cpu: os.cpus()[0].model,
-    cores: os.availableParallelism(),
-    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
-    node: process.version,
-    ...native().backendInfo(),
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      peers: { type: 'boolean', default: false },
+      presets: { type: 'string' },
+      compare: { type: 'string' },
+      threads: { type: 'string' },
+      out: { type: 'string', default: path.join(packageRoot, 'bench', 'results') },
+    },
+  });
+  const only = chosen('--only', values.only, suites);
+  const sizes = chosen('--presets', values.presets, Object.keys(presets) as PresetName[]);
+  const ofSize = <T extends StepBenchOptions>(list: T[]) => list.filter(({ preset }) => sizes.includes(preset));
+  const before = values.compare ? readMeasurements(values.compare) : [];
+  const threads = Number(values.threads ?? os.availableParallelism());
+  await wrappedAsync((n) => n.setThreads(threads));
+  const notes: string[] = [];
+  const roofline = await measureRoofline();
+  const parts: Record<Suite, () => Promise<Measurement[]> | Measurement[]> = {
+    ops: () => benchOps(ofSize(allSteps), roofline, progress),
+    step: () => stepSuite(ofSize(allSteps), threads, roofline, notes),
+    kmeans: () => kmeansSuite(threads, roofline),
+    data: () => dataSuite(threads),
+    startup: benchStartup,
   };
-  const stepResults = [];
-  for (const options of steps) {
-    stepResults.push(await benchStep(options));
-    console.error(`${options.preset}: ${stepResults.at(-1)!.audio_s_per_s} audio-s/s`);
-  }
-  const kmeans = await benchKmeans({ clusters: 500, dim: 768, frames: 100_000 });
-  const mfcc = await benchMfcc();
-  const opResults = await benchOps();
-  const folder = path.join(packageRoot, 'bench', 'results');
-  const name = path.join(folder, new Date().toISOString().slice(0, 10));
-  fs.mkdirSync(folder, { recursive: true });
-  fs.writeFileSync(
-    `${name}.json`,
-    `${JSON.stringify({ machine, steps: stepResults, kmeans, mfcc, ops: opResults }, null, 2)}\n`,
-  );
-  const markdown = [
-    '# Benchmark',
-    '`npm run bench`',
-    JSON.stringify(machine),
-    '## Training steps (forward, backward, clip, AdamW; f32, no dropout; medians)',
-    table(
-      ['preset', 'batch', 'step s', 'fastest', 'slowest', 'audio-s/s', 'GFLOP/s', 'RSS MiB'],
-      stepResults.map((r) => [
-        r.preset,
-        `${r.batch} x ${r.seconds} s`,
-        r.step_s,
-        r.min_s,
-        r.max_s,
-        r.audio_s_per_s,
-        r.gflops,
-        Math.round(r.rss_bytes / 2 ** 20),
-      ]),
-    ),
-    '## k-means assignment, MFCC',
-    table(
-      ['what', 'result'],
-      [
-        ['assignment, K=500, d=768', `${kmeans.assign_frames_per_s} frames/s, ${kmeans.gflops} GFLOP/s`],
-        ['MFCC + deltas, one thread', `${mfcc.x_real_time} x real time`],
-      ],
-    ),
-    '## Ops (call included)',
-    table(
-      ['op', 'median ms', 'p75 - p50 ms'],
-      opResults.map((r) => [r.name, r.median_ms, r.spread_ms]),
-    ),
-  ].join('\n\n');
-  fs.writeFileSync(`${name}.md`, `${markdown}\n`);
-  console.log(markdown);
+  const measurements: Measurement[] = [];
+  if (!values.peers) for (const suite of only) measurements.push(...(await parts[suite]()));
+  const report: Report = {
+    command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
+    date: new Date().toISOString(),
+    machine: machine(threads),
+    roofline,
+    measurements,
+    ...(values.peers && { comparisons: await compareWithPeers(only, ofSize(besidePyTorch), threads, notes) }),
+    notes,
+  };
+  const slower = regressions(before, measurements);
+  for (const { name, before, after, noise } of slower)
+    notes.push(`slower: ${name}: ${before} s before, ${after} s now (noise ${Math.round(100 * noise)} %)`);
+  if (values.compare && !slower.length) notes.push(`nothing is slower than in ${values.compare}`);
+  const file = path.join(values.out, `${report.date.slice(0, 10)}${values.peers ? '-peers' : ''}`);
+  fs.mkdirSync(values.out, { recursive: true });
+  fs.writeFileSync(`${file}.json`, `${JSON.stringify(report, null, 2)}\n`);
+  fs.writeFileSync(`${file}.md`, markdown(report));
+  console.log(markdown(report));
+  if (slower.length) process.exitCode = 1;
 }
 
 main().catch((error) => {

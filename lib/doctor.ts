@@ -119,6 +119,7 @@ async function buildTools(): Promise<Check[]> {
     header('oneDNN headers', 'oneapi/dnnl/dnnl.h', 'libdnnl-dev'),
     header('libsndfile headers', 'sndfile.h', 'libsndfile1-dev'),
     header('libsoxr headers', 'soxr.h', 'libsoxr-dev'),
+    header('Eigen headers', 'eigen3/Eigen/Dense', 'libeigen3-dev'),
     header('Flite headers', 'flite/flite.h', 'flite1-dev'),
   ];
 }

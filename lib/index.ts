@@ -8,6 +8,7 @@ function deferred<F extends (...parameters: never[]) => unknown>(load: () => F):
   return ((...parameters: Parameters<F>) => load()(...parameters)) as F;
 }
 
+const alignmentFiles = () => require('./data/alignment-files') as typeof import('./data/alignment-files');
 const analysis = () => require('./analysis') as typeof import('./analysis');
 const train = () => require('./train') as typeof import('./train');
 const tuning = () => require('./finetune') as typeof import('./finetune');
@@ -21,6 +22,11 @@ export const makeEmbeddedCorpus = deferred(
 export const openCorpus = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).openCorpus);
 /** Decodes an utterance: f32 [samples], 16 kHz mono. */
 export const loadWaveform = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).loadWaveform);
+/** Reads alignments that come apart from their corpus: TextGrids, word end times, 100 Hz labels, JSON lines. */
+export const readAlignmentFiles = deferred(() => alignmentFiles().readAlignmentFiles);
+/** Gives utterances the alignments that bear their names, and says what they cover. */
+export const joinAlignments = deferred(() => alignmentFiles().joinAlignments);
+export type { AlignmentCoverage, NamedTiers } from './data/alignment-files';
 export type { EmbeddedCorpus, EmbeddedCorpusOptions } from './data/embedded';
 export type { Corpus, Segment, Skipped, Utterance } from './data/types';
 
@@ -67,7 +73,28 @@ export {
 // --- analysis
 /** Measures every layer of every kept checkpoint of a run. */
 export const analyzeRun = deferred(() => analysis().analyzeRun);
-export type { AnalyzeOptions, CheckpointAnalysis, LayerAnalysis } from './analysis';
+/** Linear probe: softmax regression on frozen features. */
+export const linearProbe = deferred(() => analysis().linearProbe);
+/** Linear CKA of two sets of features. */
+export const linearCka = deferred(() => analysis().linearCka);
+/** PWCCA and SVCCA on held-out rows, from covariances. */
+export const pwcca = deferred(() => analysis().pwcca);
+export const svcca = deferred(() => analysis().svcca);
+/** The covariances of two views, from sums over their rows. */
+export const covariances = deferred(() => analysis().covariances);
+/** RankMe, from sums over rows. */
+export const rankMe = deferred(() => analysis().rankMe);
+/** How far features of the same frames have moved. */
+export const layerDrift = deferred(() => analysis().layerDrift);
+/** Purities, mutual information and PNMI of phones and clusters. */
+export const clusteringMeasures = deferred(() => analysis().clusteringMeasures);
+/** ABX: items of a file or of phone alignments, triples of tokens, their error. */
+export const readItems = deferred(() => analysis().readItems);
+export const itemsFromPhones = deferred(() => analysis().itemsFromPhones);
+export const abxTriples = deferred(() => analysis().abxTriples);
+export const abxError = deferred(() => analysis().abxError);
+export { CrossSums } from './analysis/cross-sums';
+export type { AnalysisMetric, AnalyzeOptions, CcaSplits, CheckpointAnalysis, LayerAnalysis } from './analysis';
 
 // --- fine-tuning
 /** Fine-tunes for transcription, with the top layers as they are, begun anew or taken off. */
@@ -75,6 +102,25 @@ export const finetune = deferred(() => tuning().finetune);
 /** Fine-tunes for each number of reset layers and several seeds, and from random initialisation. */
 export const resetSweep = deferred(() => tuning().resetSweep);
 export type { FinetuneOptions, FinetuneResult, ResetSweepOptions, ResetSweepSummary } from './finetune';
+
+// --- the study
+const experimentPlan = () => require('./experiments/plan') as typeof import('./experiments/plan');
+/** Runs or continues an experiment: a grid of pretrainings, what is measured of them, verdicts. */
+export const runExperiment = deferred(
+  () => (require('./experiments/engine') as typeof import('./experiments/engine')).runExperiment,
+);
+/** What an experiment would run, every configuration with its defaults written out. */
+export const planExperiment = deferred(() => experimentPlan().planExperiment);
+/** How long experiments will take on this machine. */
+export const estimateExperiments = deferred(
+  () => (require('./experiments/estimate') as typeof import('./experiments/estimate')).estimateExperiments,
+);
+export type { ExperimentHooks, ExperimentProgress } from './experiments/engine';
+export type { Estimate } from './experiments/estimate';
+export type { Cell, Comparison, Experiment, Outcome, Scale, Stage } from './experiments/experiment';
+export type { ExperimentOptions, Plan } from './experiments/plan';
+export type { ResultRow } from './experiments/rows';
+export type { ExperimentSummary } from './experiments/summary';
 
 // --- looking
 /** Writes a self-contained page about one or several runs, and its charts as SVG files. */

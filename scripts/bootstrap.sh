@@ -24,6 +24,7 @@ command -v pkg-config >/dev/null || packages+=(pkg-config)
 header oneapi/dnnl/dnnl.h        || packages+=(libdnnl-dev)
 library sndfile                  || packages+=(libsndfile1-dev)
 library soxr                     || packages+=(libsoxr-dev)
+header eigen3/Eigen/Dense        || packages+=(libeigen3-dev)
 header flite/flite.h             || packages+=(flite1-dev)
 optional=() # without it the browser tests are skipped, and say so
 [ "$tests" = no ] || command -v chromium chromium-browser google-chrome >/dev/null || optional+=(chromium)
@@ -60,7 +61,7 @@ if [ ${#wanted[@]} -gt 0 ]; then
     fail "these system packages are missing and cannot be installed from here (no root, no sudo or no apt-get):
   ${packages[*]}
 Ask an administrator for: apt-get install ${packages[*]}
-(elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr and Flite, with headers), then run this again."
+(elsewhere: CMake, a C++17 compiler, Ninja, pkg-config, oneDNN, libsndfile, libsoxr, Eigen and Flite, with headers), then run this again."
   else
     say "hubertkit: ${optional[*]} cannot be installed from here, going on without"
   fi

@@ -1,56 +1,38 @@
 /**
- * Measures every kept checkpoint of a run, layer by layer: what k-means clusters of its features say of phones, how similar it
- * is to the transformer's input and to log-mel, how well a linear probe reads phones. One JSON file for each checkpoint in
- * analysis/ of the run folder; files that are there already, made with the same settings, are kept.
+ * Measures every kept checkpoint of a run, layer by layer, by the metrics of metrics.ts. One JSON file for each checkpoint in
+ * analysis/ of the run folder; what it holds already, made with the same settings, is kept: asking for another metric measures only
+ * that one.
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { wrappedAsync } from '../binding';
-import { assignClusters, fitKmeans } from '../cluster';
-import { openCorpus, partition } from '../data/corpus';
-import { HubertkitError } from '../errors';
+import type { AlignmentCoverage } from '../data/alignment-files';
 import { readJson, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';
 import type { Checkpoint } from '../train/checkpoints';
 import { firstDifference } from '../train/config';
 import { openRun, type Run } from '../train/run';
-import { splitUtterances } from '../train/splits';
 import { autoencoderIndex, dropAtTop } from './autoencoder';
-import { CrossMoments, ckaFromMoments } from './cka';
-import { type ClusteringMeasures, clusteringMeasures } from './clustering';
-import { type EvaluationSet, evaluationSet } from './evaluation-set';
+import { Ground, type UtteranceSet } from './ground';
 import { refuseWhenAborted } from './interrupt';
-import { everyNth, type FrameMatrix, layerFeatures, logMelFeatures, mfccFeatures } from './layer-features';
-import { phoneProbe } from './probe';
-import { SpeechSource } from './speech';
-
-export type AnalysisMetric = 'clusters' | 'cka' | 'probe';
-
-/** What decides the numbers: written into every file; a file made with other settings is measured anew. */
-export interface AnalysisSettings {
-  metrics: AnalysisMetric[];
-  /** K of the k-means that every layer (and the MFCCs) is measured with. Default 100. */
-  clusters: number;
-  /** Frames of training speakers that k-means and probes are fitted on, at most. Default 20000. */
-  fitFrames: number;
-  /** Frames of held-out speakers that everything is measured on, at most. Default 12000. */
-  testFrames: number;
-  /** Test frames that CKA is measured on, evenly spaced. Default 4000. */
-  ckaFrames: number;
-  /** Passes of full k-means over the fitting frames, after one k-means++ seeding. Default 20. */
-  kmeansIterations: number;
-  /** Passes of the phone probe. Default 12. */
-  probeEpochs: number;
-  /** Of the choice of utterances, of k-means and of the probe. Default 1. */
-  seed: number;
-}
+import { type FrameMatrix, layerFeatures } from './layer-features';
+import { type AnalysisMetric, checkMetrics, defaultMetrics, type LayerContext, metrics } from './metrics';
+import type { Chance, CheckpointAnalysis, LayerAnalysis } from './results';
+import { type AnalysisSettings, type CommonSettings, commonSettings, pick, resolveSettings } from './settings';
 
 export interface AnalyzeOptions extends Partial<AnalysisSettings> {
+  /**
+   * What to measure (metricNames lists them), on every kept checkpoint. Default: clusters, cka, and on the first and the last
+   * checkpoint of each iteration probe.
+   */
+  metrics?: AnalysisMetric[];
   /** Features held at a time; more layers than fit are measured in several passes. Default 1024. */
   memoryMiB?: number;
   /** CPU threads; 0: all cores. Default: the run's. */
   threads?: number;
+  /** Called once when `alignments` have been joined to the corpus. */
+  onAlignments?: (coverage: AlignmentCoverage) => void;
   onProgress?: (progress: AnalysisProgress) => void;
   /** Stops between layers; the files written so far are kept. */
   signal?: AbortSignal;
@@ -66,68 +48,26 @@ export interface AnalysisProgress {
   layer?: number;
 }
 
-/** One layer; 0 is the input of the transformer, l the output of block l. */
-export interface LayerAnalysis {
-  layer: number;
-  pnmi?: number;
-  phonePurity?: number;
-  clusterPurity?: number;
-  activeClusters?: number;
-  /** Linear CKA (debiased) with layer 0 and with 80 log-mel energies. */
-  ckaLayer0?: number;
-  ckaLogMel?: number;
-  /** Frame-level accuracy on held-out speakers; first and last checkpoint of an iteration only. */
-  phoneProbeAccuracy?: number;
+/** A checkpoint with the one before it among those kept. */
+interface Step {
+  checkpoint: Checkpoint;
+  before?: Checkpoint;
 }
-
-/** analysis/<iteration-N>-<step-NNNNNN>.json */
-export interface CheckpointAnalysis {
-  checkpoint: string;
-  iteration: number;
-  update: number;
-  totalUpdates: number;
-  audioSeconds: number;
-  layers: LayerAnalysis[];
-  /** Of ckaLayer0 (see autoencoderIndex). */
-  autoencoderIndex?: number;
-  /** Of PNMI: what the top layer has lost against the best. */
-  dropAtTop?: number;
-  /** The same network before its first update, measured alike: the control. */
-  random?: { layers: LayerAnalysis[] };
-  /** k-means of the same K on 39 MFCCs, measured alike: the labels of the first iteration. */
-  mfcc?: Pick<ClusteringMeasures, 'pnmi' | 'phonePurity' | 'clusterPurity'>;
-  /** What independent labels come to, and the accuracy of always guessing the most frequent phone. */
-  chance?: { pnmi: number; phoneProbeAccuracy?: number };
-  clusters: number;
-  /** Test frames with a phone. */
-  frames: number;
-  phones: number;
-  speakers: { fit: number; test: number; unseen: boolean };
-  settings: AnalysisSettings;
-}
-
-const defaults: AnalysisSettings = {
-  metrics: ['clusters', 'cka', 'probe'],
-  clusters: 100,
-  fitFrames: 20_000,
-  testFrames: 12_000,
-  ckaFrames: 4000,
-  kmeansIterations: 20,
-  probeEpochs: 12,
-  seed: 1,
-};
 
 /**
- * Analyses all complete checkpoints of a run, oldest first. May be called again while the run goes on: only new checkpoints are
- * measured.
+ * Analyses all complete checkpoints of a run, oldest first. May be called again while the run goes on or with other metrics: only
+ * what is missing is measured.
  *
- * @throws HK_CORPUS without phone alignments, HK_INTERRUPTED, what openRun throws
+ * @throws HK_ARGUMENT for a metric that is none, HK_CORPUS without the alignments that a metric needs, HK_INTERRUPTED, what
+ * openRun throws
  */
 export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): Promise<CheckpointAnalysis[]> {
+  const asked = checkMetrics(options.metrics ?? defaultMetrics);
+  const settings = resolveSettings(options);
   const run = openRun(folder);
-  const settings = settingsOf(options);
   await wrappedAsync((n) => n.setThreads((options.threads ?? run.config.threads) || os.availableParallelism()));
   const checkpoints = run.checkpoints();
+  const ends = endsOfIterations(checkpoints);
   const analyses: CheckpointAnalysis[] = [];
   let ground: Ground | undefined;
   for (const [done, checkpoint] of checkpoints.entries()) {
@@ -138,12 +78,20 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
         of: checkpoints.length,
         layer,
       });
+    const step: Step = { checkpoint, before: checkpoints[done - 1] };
     const file = path.join(folder, 'analysis', `${checkpoint.name.replace('/', '-')}.json`);
     const kept = await keptAnalysis(file, settings);
-    if (kept) analyses.push(kept);
+    const due = asked.filter(
+      (name) =>
+        !(metrics[name].needsPrevious && !step.before) &&
+        !(name === 'probe' && options.metrics === undefined && !ends.has(checkpoint.name)) &&
+        firstDifference(kept?.measured[name], deciding(name, settings, step)) !== undefined,
+    );
+    if (kept && due.length === 0) analyses.push(kept);
     else {
-      ground ??= await commonGround(run, settings);
-      const analysis = await analyzeCheckpoint(run, checkpoint, ground, settings, options, analyses[0], report);
+      ground ??= await Ground.of(run, settings, options.onAlignments);
+      const measured = await measureLayers(step, due, ground, settings, options, report);
+      const analysis = await merged(run, step, ground, settings, measured, kept, analyses[0]);
       await writeJsonAtomic(file, analysis);
       analyses.push(analysis);
     }
@@ -152,216 +100,155 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
   return analyses;
 }
 
-function settingsOf(options: AnalyzeOptions): AnalysisSettings {
-  const keys = Object.keys(defaults) as (keyof AnalysisSettings)[];
-  const settings = Object.fromEntries(
-    keys.map((key) => [key, options[key] ?? defaults[key]]),
-  ) as unknown as AnalysisSettings;
-  for (const metric of settings.metrics) {
-    if (!defaults.metrics.includes(metric)) {
-      throw new HubertkitError(
-        'HK_ARGUMENT',
-        `There is no metric "${metric}". There are: ${defaults.metrics.join(', ')}.`,
-      );
-    }
-  }
-  for (const key of keys) {
-    const value = settings[key];
-    if (typeof value === 'number' && !(Number.isInteger(value) && value >= (key === 'seed' ? 0 : 1))) {
-      throw new HubertkitError('HK_ARGUMENT', `Analysis, ${key}: expected a whole number, got ${value}.`);
-    }
-  }
-  return settings;
+/** Names of the first and the last checkpoint of each iteration. */
+function endsOfIterations(checkpoints: Checkpoint[]): Set<string> {
+  const differs = (a: Checkpoint, b?: Checkpoint) => a.iteration !== b?.iteration;
+  const ends = checkpoints.filter((c, i) => differs(c, checkpoints[i - 1]) || differs(c, checkpoints[i + 1]));
+  return new Set(ends.map(({ name }) => name));
 }
 
-/** The analysis in `file`, when it was made with these settings. */
+/** The analysis in `file`, when it was made of the same frames. */
 async function keptAnalysis(file: string, settings: AnalysisSettings): Promise<CheckpointAnalysis | undefined> {
   if (!fs.existsSync(file)) return undefined;
   const analysis = await readJson<CheckpointAnalysis>(file);
-  return firstDifference(analysis.settings, settings) === undefined ? analysis : undefined;
+  const same = analysis.measured && firstDifference(analysis.settings, pick(settings, commonSettings)) === undefined;
+  return same ? analysis : undefined;
 }
 
-/** What all checkpoints of a run are measured with. */
-interface Ground {
-  set: EvaluationSet;
-  fitLabels: Int32Array;
-  testLabels: Int32Array;
-  speech: SpeechSource;
-  mfcc?: ClusteringMeasures;
-  /** Every `ckaStep`-th test frame takes part in CKA. */
-  ckaStep: number;
-  logMel?: Float32Array;
-  logMelMoments?: CrossMoments;
+/** What decides the numbers of a metric, beside the common settings. */
+function deciding(name: AnalysisMetric, settings: AnalysisSettings, { before }: Step) {
+  const { settings: keys, needsPrevious } = metrics[name];
+  return { ...pick(settings, keys), ...(needsPrevious && before && { previous: before.name }) };
 }
 
-async function commonGround(run: Run, settings: AnalysisSettings): Promise<Ground> {
-  const corpus = await openCorpus(run.config.corpus);
-  const { train } = splitUtterances(corpus.utterances, run.config);
-  const training = new Set(train);
-  const parts = partition(corpus.utterances.filter((u) => !training.has(u)));
-  const set = evaluationSet({
-    train,
-    heldOut: parts.test.length > 0 ? parts.test : parts.valid,
-    maxFitFrames: settings.fitFrames,
-    maxTestFrames: settings.testFrames,
-    seed: settings.seed,
-  });
-  const labelsOf = (list: EvaluationSet['fit']) => Int32Array.from(list.flatMap(({ labels }) => [...labels]));
-  const config = (await readModelConfig(run)).config;
-  const ground: Ground = {
-    set,
-    fitLabels: labelsOf(set.fit),
-    testLabels: labelsOf(set.test),
-    speech: new SpeechSource(config),
-    ckaStep: Math.ceil(set.testFrames / settings.ckaFrames),
-  };
-  if (settings.metrics.includes('clusters')) {
-    ground.mfcc = await clusterMeasures(await mfccFeatures(set.fit), await mfccFeatures(set.test), ground, settings);
-  }
-  if (settings.metrics.includes('cka')) {
-    ground.logMel = everyNth(await logMelFeatures(set.test), ground.ckaStep);
-    ground.logMelMoments = momentsOf(ground.logMel, 80, ground.logMel, 80);
-  }
-  return ground;
+interface Measurement {
+  layers: LayerAnalysis[];
+  chance: Chance;
+  /** Those that were measured. */
+  names: AnalysisMetric[];
 }
 
-function readModelConfig(run: Run): Promise<{ config: HubertModel['config'] }> {
-  return readJson(path.join(run.checkpoint('latest').folder, 'model.json'));
-}
-
-async function analyzeCheckpoint(
-  run: Run,
-  checkpoint: Checkpoint,
+/** As many layers at a time as the memory holds; layer 0, which the others are compared with, is gathered with each of them. */
+async function measureLayers(
+  { checkpoint, before }: Step,
+  names: AnalysisMetric[],
   ground: Ground,
   settings: AnalysisSettings,
   options: AnalyzeOptions,
-  first: CheckpointAnalysis | undefined,
   report: (layer: number) => void,
+): Promise<Measurement> {
+  await using model = await HubertModel.load(checkpoint.folder);
+  const comparing = names.some((name) => metrics[name].needsPrevious);
+  await using previous = comparing ? await HubertModel.load(before!.folder) : undefined;
+  const { layers: depth, hiddenSize } = model.config;
+  const sets = [...new Set((await Promise.all(names.map((name) => metrics[name].sets(ground)))).flat())];
+  const bytes = 4 * hiddenSize * framesOf(sets) + (comparing ? 4 * hiddenSize * ground.set.testFrames : 0);
+  const together = Math.max(1, Math.floor(((options.memoryMiB ?? 1024) * 2 ** 20) / bytes) - 1);
+  const all = Array.from({ length: depth + 1 }, (_, layer) => layer);
+  const layers: LayerAnalysis[] = [];
+  const chance: Chance = {};
+  for (let start = 0; start <= depth; start += together) {
+    const group = all.slice(start, start + together);
+    const gather = (of: HubertModel, wanted: number[], from: UtteranceSet[]) =>
+      featuresOf(of, wanted, from, ground, options.signal);
+    const features = await gather(model, [...new Set([0, ...group])], sets);
+    const earlier = previous && (await gather(previous, group, [ground.set.test]));
+    for (const layer of group) {
+      refuseWhenAborted(options.signal, 'The analysis');
+      const context: LayerContext = {
+        ground,
+        settings,
+        signal: options.signal,
+        features: features(layer),
+        input: features(0),
+        previous: earlier?.(layer),
+      };
+      const row: LayerAnalysis = { layer };
+      for (const name of names) {
+        const found = await metrics[name].measure(context);
+        Object.assign(row, found.layer);
+        Object.assign(chance, found.chance);
+      }
+      layers.push(row);
+      report(layer);
+    }
+  }
+  return { layers, chance, names };
+}
+
+const framesOf = (sets: UtteranceSet[]) => sets.flat().reduce((sum, { frames }) => sum + frames, 0);
+
+/** Features by layer and set. */
+async function featuresOf(
+  model: HubertModel,
+  layers: number[],
+  sets: UtteranceSet[],
+  ground: Ground,
+  signal?: AbortSignal,
+): Promise<(layer: number) => (set: UtteranceSet) => FrameMatrix> {
+  const found = await layerFeatures(model, layers, sets, ground.speech, signal);
+  return (layer) => (set) => found.get(layer)![sets.indexOf(set)];
+}
+
+/** What was measured now beside what the file held. */
+async function merged(
+  run: Run,
+  { checkpoint, before }: Step,
+  ground: Ground,
+  settings: AnalysisSettings,
+  { layers: now, chance, names }: Measurement,
+  kept: CheckpointAnalysis | undefined,
+  first: CheckpointAnalysis | undefined,
 ): Promise<CheckpointAnalysis> {
   const { totalUpdates, audioSeconds } = run.state(checkpoint);
-  const { iteration, update } = checkpoint;
-  const ends = run.checkpoints().filter((c) => c.iteration === iteration);
-  const isEnd = checkpoint.name === ends[0].name || checkpoint.name === ends[ends.length - 1].name;
-  const probing = settings.metrics.includes('probe') && isEnd;
-  const measured = await measureLayers(checkpoint, ground, { ...settings, probing }, options, report);
-  const { layers, majority } = measured;
+  const { iteration, update, name } = checkpoint;
+  const layers = now.map((row, i) => ({ ...kept?.layers[i], ...row }));
   const isRandom = (a: { iteration: number; update: number } | undefined) => a?.iteration === 1 && a.update === 0;
   const random = isRandom(checkpoint) ? layers : isRandom(first) ? first!.layers : undefined;
-  const { mfcc, set, testLabels } = ground;
-  const similarity = layers.map(({ ckaLayer0 }) => ckaLayer0);
-  const information = layers.map(({ pnmi }) => pnmi);
-  const complete = (values: (number | undefined)[]): values is number[] => values.every((v) => v !== undefined);
+  const { set, testLabels } = ground;
+  const baselines = await Promise.all(names.map((metric) => ground.baseline(metrics[metric])));
+  const decided = Object.fromEntries(
+    names.map((metric) => [metric, deciding(metric, settings, { checkpoint, before })]),
+  );
+  const { clusters } = { ...settings, ...kept?.measured.clusters, ...decided.clusters };
   return {
-    checkpoint: checkpoint.name,
+    checkpoint: name,
     iteration,
     update,
     totalUpdates,
     audioSeconds,
     layers,
-    ...(complete(similarity) && { autoencoderIndex: autoencoderIndex(similarity) }),
-    ...(complete(information) && { dropAtTop: dropAtTop(information) }),
+    ...indices(layers),
     ...(random && { random: { layers: random } }),
-    ...(mfcc && {
-      mfcc: { pnmi: mfcc.pnmi, phonePurity: mfcc.phonePurity, clusterPurity: mfcc.clusterPurity },
-      chance: { pnmi: mfcc.chancePnmi, ...(majority !== undefined && { phoneProbeAccuracy: majority }) },
-    }),
-    clusters: settings.clusters,
+    ...mergedBaselines([{ mfcc: kept?.mfcc, chance: kept?.chance }, { chance }, ...baselines]),
+    clusters,
     frames: testLabels.filter((label) => label >= 0).length,
     phones: set.phones.length,
     speakers: { fit: set.fitSpeakers, test: set.testSpeakers, unseen: set.unseenSpeakers },
-    settings,
+    settings: pick(settings, commonSettings) as CommonSettings,
+    measured: { ...kept?.measured, ...decided },
   };
 }
 
-/** As many layers at a time as the memory holds; layer 0, which the others are compared with, is gathered with each of them. */
-async function measureLayers(
-  checkpoint: Checkpoint,
-  ground: Ground,
-  settings: AnalysisSettings & { probing: boolean },
-  options: AnalyzeOptions,
-  report: (layer: number) => void,
-): Promise<{ layers: LayerAnalysis[]; majority?: number }> {
-  await using model = await HubertModel.load(checkpoint.folder);
-  const { layers: depth, hiddenSize } = model.config;
-  const { set, speech, ckaStep } = ground;
-  const bytes = 4 * hiddenSize * (set.fitFrames + set.testFrames);
-  const together = Math.max(1, Math.floor(((options.memoryMiB ?? 1024) * 2 ** 20) / bytes) - 1);
-  const all = Array.from({ length: depth + 1 }, (_, layer) => layer);
-  const results: LayerAnalysis[] = [];
-  let majority: number | undefined;
-  for (let start = 0; start <= depth; start += together) {
-    const group = all.slice(start, start + together);
-    const features = await layerFeatures(
-      model,
-      [...new Set([0, ...group])],
-      [set.fit, set.test],
-      speech,
-      options.signal,
-    );
-    const input = settings.metrics.includes('cka') ? everyNth(features.get(0)![1], ckaStep) : undefined;
-    const inputMoments = input && momentsOf(input, hiddenSize, input, hiddenSize);
-    for (const layer of group) {
-      refuseWhenAborted(options.signal, 'The analysis');
-      const [fit, test] = features.get(layer)!;
-      const result: LayerAnalysis = { layer };
-      if (settings.metrics.includes('clusters')) {
-        const { pnmi, phonePurity, clusterPurity, activeClusters } = await clusterMeasures(fit, test, ground, settings);
-        Object.assign(result, { pnmi, phonePurity, clusterPurity, activeClusters });
-      }
-      if (input) Object.assign(result, similarities(everyNth(test, ckaStep), input, inputMoments!, ground, hiddenSize));
-      if (settings.probing) {
-        const frames = (matrix: FrameMatrix, labels: Int32Array) => ({ features: matrix.data, labels });
-        const probe = await phoneProbe(frames(fit, ground.fitLabels), frames(test, ground.testLabels), {
-          classes: set.phones.length,
-          epochs: settings.probeEpochs,
-          seed: settings.seed,
-          signal: options.signal,
-        });
-        result.phoneProbeAccuracy = probe.accuracy;
-        majority = probe.majorityAccuracy;
-      }
-      results.push(result);
-      report(layer);
-    }
-  }
-  return { layers: results, majority };
+function mergedBaselines(
+  parts: Pick<CheckpointAnalysis, 'mfcc' | 'chance'>[],
+): Pick<CheckpointAnalysis, 'mfcc' | 'chance'> {
+  const mfcc = parts.findLast((part) => part.mfcc)?.mfcc;
+  const chance: Chance = Object.assign({}, ...parts.map((part) => part.chance));
+  return { ...(mfcc && { mfcc }), ...(Object.keys(chance).length > 0 && { chance }) };
 }
 
-/** k-means on the fitting frames, phones against clusters on the test frames. */
-async function clusterMeasures(
-  fit: FrameMatrix,
-  test: FrameMatrix,
-  ground: Ground,
-  o: AnalysisSettings,
-): Promise<ClusteringMeasures> {
-  const codebook = await fitKmeans([fit.data], {
-    clusters: o.clusters,
-    dim: fit.dimensions,
-    seed: o.seed,
-    method: 'lloyd',
-    nInit: 1,
-    maxIterations: o.kmeansIterations,
-  });
-  const { labels } = await assignClusters(test.data, codebook);
-  return clusteringMeasures(ground.testLabels, labels, { phones: ground.set.phones.length, clusters: o.clusters });
-}
-
-function similarities(
-  features: Float32Array,
-  input: Float32Array,
-  inputMoments: CrossMoments,
-  { logMel, logMelMoments }: Ground,
-  size: number,
-): Pick<LayerAnalysis, 'ckaLayer0' | 'ckaLogMel'> {
-  const own = momentsOf(features, size, features, size);
+/** Single numbers of what all layers have. */
+function indices(layers: LayerAnalysis[]): Partial<CheckpointAnalysis> {
+  const of = (key: keyof LayerAnalysis) => {
+    const values = layers.map((row) => row[key]);
+    return values.every((value) => value !== undefined) ? values : undefined;
+  };
+  const [cka, cca, pnmi, phone] = (['ckaLayer0', 'pwccaLayer0', 'pnmi', 'pwccaPhone'] as const).map(of);
   return {
-    ckaLayer0: ckaFromMoments(momentsOf(features, size, input, size), own, inputMoments, true),
-    ckaLogMel: ckaFromMoments(momentsOf(features, size, logMel!, 80), own, logMelMoments!, true),
+    ...(cka && { autoencoderIndex: autoencoderIndex(cka) }),
+    ...(cca && { autoencoderIndexCca: autoencoderIndex(cca) }),
+    ...(pnmi && { dropAtTop: dropAtTop(pnmi) }),
+    ...(phone && { dropAtTopCca: dropAtTop(phone) }),
   };
-}
-
-function momentsOf(x: Float32Array, dx: number, y: Float32Array, dy: number): CrossMoments {
-  const moments = new CrossMoments(dx, dy);
-  moments.add(x, y);
-  return moments;
 }

@@ -2,8 +2,9 @@
  * The utterances that layers are measured on: k-means and probes are fitted on training speakers and measured on speakers that
  * neither the network nor they have heard. The same for every checkpoint of a run.
  */
+import { labelVocabulary, phoneOfFrames, type Vocabulary } from '../data/alignments';
 import { hashText, Philox } from '../data/philox';
-import { frameCount, frameSamples, frameStride, sampleRate, type Segment, type Utterance } from '../data/types';
+import { frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 
 export interface EvaluationSet {
@@ -25,26 +26,6 @@ export interface PhonedUtterance {
   frames: number;
   /** i32 [frames]: place in `phones`; -1 where the alignment has none. */
   labels: Int32Array;
-}
-
-/**
- * Phone of each 20 ms frame: the segment that the centre of the frame's receptive field, sample 320 i + 200, lies in
- * (start <= t < end).
- */
-export function framePhones(
-  segments: readonly Segment[],
-  frames: number,
-  indexOf: ReadonlyMap<string, number>,
-): Int32Array {
-  const sorted = [...segments].sort((a, b) => a.start - b.start);
-  const labels = new Int32Array(frames).fill(-1);
-  let at = 0;
-  for (let i = 0; i < frames; i++) {
-    const time = (frameStride * i + frameSamples / 2) / sampleRate;
-    while (at < sorted.length && sorted[at].end <= time) at++;
-    if (at < sorted.length && sorted[at].start <= time) labels[i] = indexOf.get(sorted[at].label) ?? -1;
-  }
-  return labels;
 }
 
 export interface EvaluationSetOptions {
@@ -70,15 +51,14 @@ export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   if (train.length === 0 || heldOut.length === 0) {
     throw new HubertkitError(
       'HK_CORPUS',
-      `Measuring layers needs phone alignments of training and of held-out utterances; of ${o.train.length} training utterances ${train.length} have one, of ${o.heldOut.length} held-out utterances ${heldOut.length}. Alignments are read from alignments.jsonl beside the manifest, or from TextGrids.`,
+      `Measuring layers needs phone alignments of training and of held-out utterances; of ${o.train.length} training utterances ${train.length} have one, of ${o.heldOut.length} held-out utterances ${heldOut.length}. They are read from alignments.jsonl beside a manifest, or given apart (--alignments).`,
     );
   }
   const heard = new Set(o.train.map((u) => u.speaker));
   const unheard = heldOut.filter((u) => !heard.has(u.speaker));
-  const phones = [...new Set([...train, ...heldOut].flatMap((u) => u.phones!.map((s) => s.label)))].sort();
-  const places = new Map(phones.map((phone, i) => [phone, i]));
-  const fit = sample(train, o.maxFitFrames, o.seed, places);
-  const test = sample(unheard.length > 0 ? unheard : heldOut, o.maxTestFrames, o.seed, places);
+  const phones = labelVocabulary([...train, ...heldOut], 'phones');
+  const fit = sampleUtterances(train, o.maxFitFrames, o.seed, phones);
+  const test = sampleUtterances(unheard.length > 0 ? unheard : heldOut, o.maxTestFrames, o.seed, phones);
   const frames = (list: PhonedUtterance[]) => list.reduce((sum, { frames }) => sum + frames, 0);
   const speakers = (list: PhonedUtterance[]) => new Set(list.map(({ utterance }) => utterance.speaker)).size;
   return {
@@ -93,11 +73,12 @@ export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   };
 }
 
-function sample(
-  utterances: Utterance[],
+/** Utterances in the order of a hash of their ids, as many as `maxFrames` hold (at least one), with their phones. */
+export function sampleUtterances(
+  utterances: readonly Utterance[],
   maxFrames: number,
   seed: number,
-  places: ReadonlyMap<string, number>,
+  phones: Vocabulary,
 ): PhonedUtterance[] {
   const rank = new Map(utterances.map((u) => [u, new Philox(seed, 0, hashText(u.id)).uniform()]));
   const shuffled = [...utterances].sort((a, b) => rank.get(a)! - rank.get(b)!);
@@ -106,7 +87,7 @@ function sample(
   for (const utterance of shuffled) {
     const frames = frameCount(utterance.samples);
     if (chosen.length > 0 && total + frames > maxFrames) continue;
-    chosen.push({ utterance, frames, labels: framePhones(utterance.phones!, frames, places) });
+    chosen.push({ utterance, frames, labels: phoneOfFrames(utterance, frames, phones) });
     total += frames;
   }
   return chosen;

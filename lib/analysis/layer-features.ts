@@ -105,11 +105,10 @@ function place(target: FrameMatrix, start: number, frames: number, rows: Float32
 }
 
 /** Every `step`-th row. */
-export function everyNth({ rows, dimensions, data }: FrameMatrix, step: number): Float32Array {
-  const count = Math.ceil(rows / step);
-  const chosen = new Float32Array(count * dimensions);
-  for (let i = 0; i < count; i++) {
-    chosen.set(data.subarray(i * step * dimensions, (i * step + 1) * dimensions), i * dimensions);
+export function everyNth({ rows, dimensions, data }: FrameMatrix, step: number): FrameMatrix {
+  const chosen = matrix(Math.ceil(rows / step), dimensions);
+  for (let i = 0; i < chosen.rows; i++) {
+    chosen.data.set(data.subarray(i * step * dimensions, (i * step + 1) * dimensions), i * dimensions);
   }
   return chosen;
 }

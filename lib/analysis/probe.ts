@@ -1,6 +1,6 @@
 /**
- * Frame-level linear phone probe: softmax regression on frozen features (Oord et al. 2018, 1807.03748, section 3.1; the "linear
- * separability" of a layer). Trained on the frames of training speakers, tested on speakers it has never heard.
+ * Linear probe: softmax regression on frozen features (Oord et al. 2018, 1807.03748, section 3.1; the "linear separability" of
+ * a layer) for phones, words or speakers of frames or of mean-pooled segments.
  */
 import { Philox } from '../data/philox';
 import { HubertkitError } from '../errors';
@@ -46,7 +46,7 @@ const batchRows = 512;
  *
  * @throws HK_SHAPE when frames and labels do not fit, HK_ARGUMENT when a side has no labelled frame
  */
-export async function phoneProbe(train: LabelledFrames, test: LabelledFrames, o: ProbeOptions): Promise<ProbeResult> {
+export async function linearProbe(train: LabelledFrames, test: LabelledFrames, o: ProbeOptions): Promise<ProbeResult> {
   const dimensions = checkedDimensions(train, test, o.classes);
   const { epochs = 12, learningRate = 0.01, seed = 1 } = o;
   const rows = Int32Array.from(labelledRows(train.labels));
@@ -56,7 +56,7 @@ export async function phoneProbe(train: LabelledFrames, test: LabelledFrames, o:
   const batch = new Batch(dimensions, scaling);
   let correct = 0;
   for (let epoch = 0, step = 1; epoch < epochs; epoch++) {
-    refuseWhenAborted(o.signal, 'The phone probe');
+    refuseWhenAborted(o.signal, 'The probe');
     new Philox(seed, epoch).shuffle(rows);
     correct = 0;
     for (let start = 0; start < rows.length; start += batchRows, step++) {
@@ -82,21 +82,18 @@ export async function phoneProbe(train: LabelledFrames, test: LabelledFrames, o:
 function checkedDimensions(train: LabelledFrames, test: LabelledFrames, classes: number): number {
   for (const [name, { labels }] of Object.entries({ train, test })) {
     if (!labels.some((label) => label >= 0)) {
-      throw new HubertkitError('HK_ARGUMENT', `The phone probe has no labelled ${name} frame.`);
+      throw new HubertkitError('HK_ARGUMENT', `The probe has no labelled ${name} frame.`);
     }
     const largest = labels.reduce((a, b) => Math.max(a, b), 0);
     if (largest >= classes) {
-      throw new HubertkitError(
-        'HK_ARGUMENT',
-        `The phone probe has ${classes} classes, but a ${name} label is ${largest}.`,
-      );
+      throw new HubertkitError('HK_ARGUMENT', `The probe has ${classes} classes, but a ${name} label is ${largest}.`);
     }
   }
   const dimensions = train.features.length / train.labels.length;
   if (!Number.isInteger(dimensions) || test.features.length !== dimensions * test.labels.length) {
     throw new HubertkitError(
       'HK_SHAPE',
-      `The phone probe needs one row of features for each label: train ${train.features.length} values and ${train.labels.length} labels, test ${test.features.length} and ${test.labels.length}.`,
+      `The probe needs one row of features for each label: train ${train.features.length} values and ${train.labels.length} labels, test ${test.features.length} and ${test.labels.length}.`,
     );
   }
   return dimensions;

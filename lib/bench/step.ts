@@ -4,8 +4,10 @@ import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import type { Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
-import type { OpProfile } from '../nn/program';
-import { median, pseudoRandom, round, timed } from './median';
+import type { OpProfile, Program } from '../nn/program';
+import type { MaskedInput } from '../nn/steps';
+import { median, pseudoRandom, round, spread, timed } from './median';
+import { floorSeconds, measureRoofline, type Roofline } from './roofline';
 
 export interface StepBenchOptions {
   /** Default 'cpu'. */
@@ -37,8 +39,12 @@ export interface StepBenchResult {
   dropout: boolean;
   frames: number;
   parameters: number;
-  /** Median, and the fastest and slowest step, in seconds. */
+  /** Steps timed. */
+  steps: number;
+  /** Median, quartiles, and the fastest and slowest step, in seconds. */
   step_s: number;
+  low_s: number;
+  high_s: number;
   min_s: number;
   max_s: number;
   audio_s_per_s: number;
@@ -48,26 +54,34 @@ export interface StepBenchResult {
   /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
   planned_bytes: number;
   rss_bytes: number;
-  profile?: OpProfile[];
+  roofline?: Roofline;
+  /** Every op of the step: median seconds of five steps, and its floor. */
+  profile?: ProfiledOp[];
+}
+
+export interface ProfiledOp extends OpProfile {
+  /** See `floorSeconds`. */
+  floor_s: number;
 }
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
 
-export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
-  const {
-    device = 'cpu',
-    preset,
-    batch,
-    seconds,
-    precision = 'f32',
-    threads = os.availableParallelism(),
-    steps = 7,
-    dropout = false,
-  } = options;
-  await wrappedAsync((n) => n.setThreads(threads));
-  const config = hubertConfig(preset, dropout ? {} : withoutDropout);
+/** A model, a batch, and updates on it. */
+export interface TrainingStep extends AsyncDisposable {
+  model: HubertModel;
+  program: Program;
+  input: MaskedInput & { waveform: Float32Array };
+  /** One update: mean cross-entropy of the masked frames + 10 x feature penalty, clip 10, AdamW at 5e-4. */
+  update(options?: { profile?: boolean }): Promise<{ loss: number; gradientNorm: number }>;
+}
+
+/** What `benchStep` times; its weights and inputs depend on the options alone. */
+export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
+  const { device = 'cpu', preset, batch, seconds, precision = 'f32', dropout = false } = options;
+  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
   const clusters = 100;
-  await using model = HubertModel.create({ config, clusters, seed: 1, device });
+  const config = hubertConfig(preset, dropout ? {} : withoutDropout);
+  const model = HubertModel.create({ config, clusters, seed: 1, device });
   const samples = Math.round(seconds * 16000);
   const step = model.pretraining({ batch, samples, precision });
   const frames = model.frames(samples);
@@ -79,25 +93,33 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     // Spans of 10 frames covering 57 %, as masking with p = .8 does.
     mask: Uint8Array.from({ length: batch * frames }, (_, i) => (Math.floor((i % frames) / 10) % 7 < 4 ? 1 : 0)),
   };
-  const masked = input.mask.reduce((a, b) => a + b, 0);
-  const program = await step.ready();
-  let update = 0;
-  const times = await timed(
-    () => {
-      update++;
-      return step.run(input, {
-        seed: 1,
-        draw: update,
-        weights: { masked: 1 / masked, penalty: 10 },
-        update: { learningRate: 5e-4, step: update, clip: 10 },
-      });
-    },
-    steps,
-    2,
-  );
-  const stepSeconds = median(times);
-  const gflop = (batch * trainingFlops(config, samples)) / 1e9;
+  const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
+  let updates = 0;
   return {
+    model,
+    program: await step.ready(),
+    input,
+    async update({ profile } = {}) {
+      updates++;
+      const run = { seed: 1, draw: updates, weights, profile };
+      const done = await step.run(input, { ...run, update: { learningRate: 5e-4, step: updates, clip: 10 } });
+      const loss = weights.masked * done.masked.loss + weights.penalty * done.featurePenalty;
+      return { loss, gradientNorm: done.update!.gradientNorm };
+    },
+    [Symbol.asyncDispose]: () => model[Symbol.asyncDispose](),
+  };
+}
+
+export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
+  const { preset, batch, seconds, precision = 'f32', steps = 7, dropout = false } = options;
+  const { threads = os.availableParallelism() } = options;
+  await using step = await trainingStep(options);
+  const { model, program } = step;
+  const samples = Math.round(seconds * 16000);
+  const times = await timed(() => step.update(), steps, 2);
+  const stepSeconds = median(times);
+  const gflop = (batch * trainingFlops(model.config, samples)) / 1e9;
+  const result = {
     device: `${model.device} (${wrapped((n) => n.deviceInfo(model.device)).variant})`,
     preset,
     batch,
@@ -105,9 +127,12 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     precision,
     threads,
     dropout,
-    frames,
+    frames: model.frames(samples),
     parameters: model.parameterCount,
+    steps,
     step_s: round(stepSeconds, 5),
+    low_s: spread(times).low,
+    high_s: spread(times).high,
     min_s: round(times[0], 5),
     max_s: round(times[times.length - 1], 5),
     audio_s_per_s: round((batch * seconds) / stepSeconds, 3),
@@ -115,19 +140,23 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     gflops: round(gflop / stepSeconds, 1),
     planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
     rss_bytes: process.memoryUsage().rss,
-    ...(options.profile && { profile: await profileOf() }),
   };
+  if (!options.profile) return result;
+  const roofline = await measureRoofline(model.device);
+  return { ...result, roofline, profile: await profileOf(step, roofline, precision) };
+}
 
-  async function profileOf(): Promise<OpProfile[]> {
-    await step.run(input, {
-      seed: 1,
-      draw: 0,
-      weights: { masked: 1 / masked },
-      update: { learningRate: 0, step: 1 },
-      profile: true,
-    });
-    return program.lastProfile;
+async function profileOf(step: TrainingStep, roofline: Roofline, precision: Precision): Promise<ProfiledOp[]> {
+  const runs: OpProfile[][] = [];
+  for (let i = 0; i < 5; i++) {
+    await step.update({ profile: true });
+    runs.push(step.program.lastProfile);
   }
+  return runs[0].map((op, i) => ({
+    ...op,
+    seconds: median(runs.map((run) => run[i].seconds).sort((a, b) => a - b)),
+    floor_s: floorSeconds(op, roofline, precision),
+  }));
 }
 
 /** FLOP (2 x multiply-adds) of forward and backward of one row: convolutions, projection, positional convolution, attention, feed-forward. */
@@ -148,19 +177,24 @@ export function trainingFlops(c: HubertConfig, samples: number): number {
   return convolutions + projection + positional + attention + feedForward;
 }
 
-/** Time, arithmetic rate and memory rate of each kind of op of a profile, slowest first. */
-export function profileByKind(profile: OpProfile[]): { kind: string; ms: number; gflops: number; gbytes: number }[] {
-  const sums = new Map<string, { seconds: number; flops: number; bytes: number }>();
-  for (const { kind, seconds, flops, bytes } of profile) {
-    const sum = sums.get(kind) ?? { seconds: 0, flops: 0, bytes: 0 };
-    sums.set(kind, { seconds: sum.seconds + seconds, flops: sum.flops + flops, bytes: sum.bytes + bytes });
-  }
-  return [...sums]
-    .map(([kind, s]) => ({
-      kind,
-      ms: 1000 * s.seconds,
-      gflops: s.flops / s.seconds / 1e9,
-      gbytes: s.bytes / s.seconds / 1e9,
-    }))
+/** Time, floor and rates of each kind of op of a profile, slowest first. */
+export function profileByKind(profile: ProfiledOp[]) {
+  const kinds = [...new Set(profile.map((op) => op.kind))];
+  return kinds
+    .map((kind) => {
+      const ops = profile.filter((op) => op.kind === kind);
+      const sum = (of: (op: ProfiledOp) => number) => ops.reduce((total, op) => total + of(op), 0);
+      const seconds = sum((op) => op.seconds);
+      return {
+        kind,
+        count: ops.length,
+        ms: 1000 * seconds,
+        floor_ms: 1000 * sum((op) => op.floor_s),
+        gflop: sum((op) => op.flops) / 1e9,
+        gbyte: sum((op) => op.bytes) / 1e9,
+        gflops: sum((op) => op.flops) / seconds / 1e9,
+        gbytes_per_s: sum((op) => op.bytes) / seconds / 1e9,
+      };
+    })
     .sort((a, b) => b.ms - a.ms);
 }

@@ -71,7 +71,13 @@ export interface CoreNative {
     seed: bigint,
     draw: bigint,
     profile: boolean,
-  ): Promise<{ fetches: TypedArray[]; seconds: number; opSeconds?: Float64Array }>;
+  ): Promise<{
+    fetches: TypedArray[];
+    /** Seconds of a steady clock when the run began. */
+    began: number;
+    seconds: number;
+    opSeconds?: Float64Array;
+  }>;
   disposeProgram(program: number): void;
   setThreads(threads: number): Promise<void>;
   /** Of 'cpu', 'cuda' or 'cuda:N'; memory in bytes. Throws HK_NO_DEVICE, saying what is missing. */

@@ -7,9 +7,10 @@ import { type ErrorCode, HubertkitError } from '../errors';
 import type { AudioNative } from './audio';
 import type { ClusterNative } from './cluster';
 import type { CoreNative } from './core';
+import type { LinalgNative } from './linalg';
 import type { SpeechNative } from './speech';
 
-export interface Native extends CoreNative, AudioNative, ClusterNative, SpeechNative {}
+export interface Native extends CoreNative, AudioNative, ClusterNative, SpeechNative, LinalgNative {}
 
 let loaded: Native | undefined;
 
@@ -34,7 +35,7 @@ export function native(): Native {
 What to do:
   1. Build it: npm run build:native (npm does not run install scripts of dependencies by itself).
   2. If a shared library is missing: bash scripts/bootstrap.sh, or
-     apt-get install cmake g++ ninja-build libdnnl-dev libsndfile1-dev libsoxr-dev flite1-dev
+     apt-get install cmake g++ ninja-build libdnnl-dev libsndfile1-dev libsoxr-dev libeigen3-dev flite1-dev
   3. To use a build that lies elsewhere: HUBERTKIT_NATIVE=/path/to/hubertkit.node
   4. "hubertkit doctor" shows what this machine has and lacks.`,
       { cause },

@@ -46,5 +46,7 @@ export interface SpeechNative {
    * not for two threads of one process.
    */
   renderSpeech(request: NativeSpeechRequest, channel: NativeChannel | null, path: string): NativeSpeech;
+  /** Mono, 16 bit. Blocks the caller. */
+  writeFlac(path: string, waveform: Float32Array, hz: number): void;
   speechChannel(waveform: Float32Array, channel: NativeChannel): Float32Array;
 }

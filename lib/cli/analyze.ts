@@ -1,35 +1,70 @@
 import type { Command } from 'commander';
-import { columns, integer, print, printJson, run } from './command';
+import type { AnalysisMetric, AnalyzeOptions, CheckpointAnalysis } from '../analysis';
+import { collect, columns, integer, print, printJson, run } from './command';
 import { Progress } from './progress';
 
 interface Options {
+  metrics?: string;
+  alignments: string[];
+  abxItems?: string;
   clusters?: string;
-  threads?: string;
+  fitFrames?: string;
+  testFrames?: string;
+  abxTriples?: string;
+  memory?: string;
   seed?: string;
+  threads?: string;
   json?: boolean;
 }
 
 export function register(program: Command): void {
   program
     .command('analyze')
-    .description('measure every layer of every kept checkpoint of a run: PNMI, CKA, phone probe, autoencoder index')
+    .description(
+      'measure every layer of every kept checkpoint of a run: PNMI, CKA, phone probe, and what --metrics names',
+    )
     .argument('<run>', 'a run folder')
+    .option(
+      '--metrics <names>',
+      'what to measure, separated by commas (default clusters,cka,probe); "all" is everything',
+    )
+    .option(
+      '--alignments <path>',
+      'a TextGrid, *.alignment.txt, 100 Hz *.tsv or *.jsonl file, or a folder of them; may be given again',
+      collect,
+      [],
+    )
+    .option('--abx-items <file>', 'an .item file (default: triphones of the phone alignments)')
+    .option('--abx-triples <n>', 'within, and as many across speakers (default 10000)')
     .option('--clusters <n>', 'of the k-means that layers are measured with (default 100)')
-    .option('--seed <n>', 'of the choice of utterances, of k-means and of the probe (default 1)')
+    .option(
+      '--fit-frames <n>',
+      'frames of training speakers that k-means, probes and CCA are fitted on (default 20000)',
+    )
+    .option('--test-frames <n>', 'frames of held-out speakers that everything is measured on (default 12000)')
+    .option('--memory <MiB>', 'features held at a time (default 1024)')
+    .option('--seed <n>', 'of the choice of utterances, of k-means, probes and ABX triples (default 1)')
     .option('--threads <n>', 'CPU threads (0: all cores)')
     .option('--json', 'print one JSON line')
+    .addHelpText('after', () => `\nMetrics:\n${metricTable()}`)
     .action((folder: string, options: Options) => run(({ signal }) => analyze(folder, options, signal)));
 }
 
-async function analyze(folder: string, { json, ...options }: Options, signal: AbortSignal): Promise<void> {
+function metricTable(): string {
+  const { metrics } = require('../analysis') as typeof import('../analysis');
+  return columns(Object.entries(metrics).map(([name, { description }]) => [`  ${name}`, description]));
+}
+
+async function analyze(folder: string, options: Options, signal: AbortSignal): Promise<void> {
   const { analyzeRun } = require('../analysis') as typeof import('../analysis');
-  const number = (key: keyof typeof options, low: number) =>
-    options[key] === undefined ? {} : { [key]: integer(`--${key}`, options[key], low) };
+  const { describeCoverage } = require('../data/alignment-files') as typeof import('../data/alignment-files');
   const progress = new Progress();
   const analyses = await analyzeRun(folder, {
-    ...number('clusters', 2),
-    ...number('threads', 0),
-    ...number('seed', 0),
+    ...numberOptions(options),
+    ...(options.metrics !== undefined && { metrics: metricsOf(options.metrics) }),
+    abxItems: options.abxItems,
+    alignments: options.alignments,
+    onAlignments: (coverage) => process.stderr.write(`${describeCoverage(coverage)}\n`),
     signal,
     onProgress: ({ checkpoint, done, of, layer }) =>
       progress.show({
@@ -41,22 +76,50 @@ async function analyze(folder: string, { json, ...options }: Options, signal: Ab
       }),
   });
   progress.close();
-  if (json) return printJson(analyses);
+  if (options.json) return printJson(analyses);
   const last = analyses.at(-1);
-  if (!last) return print('The run has no checkpoint yet.');
-  const number3 = (value: number | undefined) => (value === undefined ? '' : value.toFixed(3));
-  print(
-    columns([
-      ['layer', 'PNMI', 'phone purity', 'cluster purity', 'CKA layer 0', 'CKA log-mel', 'probe'],
-      ...last.layers.map((row) => [
-        `${row.layer}`,
-        ...[row.pnmi, row.phonePurity, row.clusterPurity, row.ckaLayer0, row.ckaLogMel, row.phoneProbeAccuracy].map(
-          number3,
-        ),
-      ]),
-    ]),
+  print(last ? summary(last) : 'The run has no checkpoint yet.');
+}
+
+function numberOptions(options: Options): AnalyzeOptions {
+  const number = (key: keyof Options & keyof AnalyzeOptions, flag: string, low: number) =>
+    options[key] === undefined ? {} : { [key]: integer(flag, options[key] as string, low) };
+  return {
+    ...number('clusters', '--clusters', 2),
+    ...number('fitFrames', '--fit-frames', 1),
+    ...number('testFrames', '--test-frames', 1),
+    ...number('abxTriples', '--abx-triples', 1),
+    ...number('seed', '--seed', 0),
+    ...number('threads', '--threads', 0),
+    ...(options.memory !== undefined && { memoryMiB: integer('--memory', options.memory, 1) }),
+  };
+}
+
+function metricsOf(names: string): AnalysisMetric[] {
+  const { metricNames } = require('../analysis') as typeof import('../analysis');
+  return names === 'all' ? metricNames : (names.split(',').map((name) => name.trim()) as AnalysisMetric[]);
+}
+
+/** One row a measure, one column a layer. */
+function summary(last: CheckpointAnalysis): string {
+  const { presentMeasures } = require('../report/measures') as typeof import('../report/measures');
+  const short = (value: number | undefined) =>
+    value === undefined ? '' : Number.isInteger(value) ? `${value}` : value.toFixed(value < 100 ? 3 : 1);
+  const rows = presentMeasures(last.layers as { layer: number }[]).map(({ key, name }) => [
+    name,
+    ...last.layers.map((row) => short(row[key as keyof typeof row])),
+  ]);
+  const table = columns([['layer', ...last.layers.map(({ layer }) => `${layer}`)], ...rows]);
+  const facts = {
+    'MFCC labels: PNMI': last.mfcc?.pnmi,
+    'chance: PNMI': last.chance?.pnmi,
+    'autoencoder index (CKA)': last.autoencoderIndex,
+    'autoencoder index (PWCCA)': last.autoencoderIndexCca,
+    'drop at the top (PNMI)': last.dropAtTop,
+    'drop at the top (PWCCA to phones)': last.dropAtTopCca,
+  };
+  const known = Object.entries(facts).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name} ${short(value)}`],
   );
-  print(
-    `${last.checkpoint}; MFCC labels: PNMI ${number3(last.mfcc?.pnmi)}; chance ${number3(last.chance?.pnmi)}; autoencoder index ${number3(last.autoencoderIndex)}`,
-  );
+  return `${table}\n${[last.checkpoint, ...known].join('; ')}`;
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ProfiledOp } from '../bench/step';
 import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 
@@ -23,6 +24,12 @@ interface KmeansOptions {
   json?: boolean;
 }
 
+interface DataOptions {
+  minutes: string;
+  threads?: string;
+  json?: boolean;
+}
+
 export function register(program: Command): void {
   const bench = program.command('bench').description('time one part on this machine (npm run bench: the whole suite)');
   bench
@@ -36,7 +43,7 @@ export function register(program: Command): void {
     .option('--threads <n>', 'CPU threads (default: all cores)')
     .option('--steps <n>', 'steps timed, after two that are not', '7')
     .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
-    .option('--profile', 'also the time of each kind of op')
+    .option('--profile', 'also time, FLOP, bytes and share of the roofline of each op')
     .option('--json', 'print one JSON line')
     .action((options: StepOptions) => run(() => step(options)));
   bench
@@ -53,6 +60,13 @@ export function register(program: Command): void {
     .description('39 MFCC of speech, one utterance at a time')
     .option('--json', 'print one JSON line')
     .action((options: { json?: boolean }) => run(() => mfcc(options)));
+  bench
+    .command('data')
+    .description('decoding FLAC, resampling, and the loader beside training steps, on the embedded corpus')
+    .option('--minutes <n>', 'of speech', '4')
+    .option('--threads <n>', 'CPU threads of the steps (default: all cores)')
+    .option('--json', 'print one JSON line')
+    .action((options: DataOptions) => run(() => data(options)));
 }
 
 function positive(name: string, text: string): number {
@@ -65,7 +79,7 @@ function positive(name: string, text: string): number {
 const threadsOf = (text: string | undefined) => (text === undefined ? {} : { threads: integer('--threads', text, 1) });
 
 async function step(options: StepOptions): Promise<void> {
-  const { benchStep, profileByKind } = require('../bench/step') as typeof import('../bench/step');
+  const { benchStep } = require('../bench/step') as typeof import('../bench/step');
   const { presets } = require('../nn/config') as typeof import('../nn/config');
   if (!(options.preset in presets))
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
@@ -83,15 +97,34 @@ async function step(options: StepOptions): Promise<void> {
     ...threadsOf(options.threads),
   });
   if (options.json) return printJson(result);
-  const { profile, ...numbers } = result;
-  print(columns(Object.entries(numbers).map(([name, value]) => [name, String(value)])));
-  if (profile)
-    print(
-      columns([
-        ['op', 'ms', 'GFLOP/s', 'GB/s'],
-        ...profileByKind(profile).map((p) => [p.kind, p.ms.toFixed(2), p.gflops.toFixed(1), p.gbytes.toFixed(1)]),
-      ]),
-    );
+  const { profile, roofline, ...numbers } = result;
+  print(columns(Object.entries({ ...numbers, ...roofline }).map(([name, value]) => [name, String(value)])));
+  if (profile) print(profileTable(profile));
+}
+
+/** Kinds of op by time, with their floors; then the single ops furthest from theirs. */
+function profileTable(profile: ProfiledOp[]): string {
+  const { profileByKind } = require('../bench/step') as typeof import('../bench/step');
+  const share = (floor: number, time: number) => `${Math.round((100 * floor) / time)} %`;
+  const kinds = profileByKind(profile).map((k) => [
+    k.kind,
+    String(k.count),
+    ...[k.ms, k.floor_ms].map((ms) => ms.toFixed(2)),
+    share(k.floor_ms, k.ms),
+    ...[k.gflop, k.gbyte].map((g) => g.toFixed(3)),
+    ...[k.gflops, k.gbytes_per_s].map((rate) => rate.toFixed(1)),
+  ]);
+  const behind = (op: ProfiledOp) => op.seconds - op.floor_s;
+  const furthest = [...profile].sort((a, b) => behind(b) - behind(a)).slice(0, 5);
+  const ops = furthest.map((op) => [
+    `${op.label} (${op.kind})`,
+    ...[op.seconds, op.floor_s].map((seconds) => (1000 * seconds).toFixed(2)),
+    share(op.floor_s, op.seconds),
+  ]);
+  return [
+    columns([['op', 'count', 'ms', 'floor ms', 'of roofline', 'GFLOP', 'GB', 'GFLOP/s', 'GB/s'], ...kinds]),
+    columns([['furthest from the floor', 'ms', 'floor ms', 'of roofline'], ...ops]),
+  ].join('\n\n');
 }
 
 async function kmeans(options: KmeansOptions): Promise<void> {
@@ -102,13 +135,23 @@ async function kmeans(options: KmeansOptions): Promise<void> {
     frames: integer('--frames', options.frames, 1),
     ...threadsOf(options.threads),
   });
-  if (options.json) return printJson(result);
-  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+  printNumbers(result, options.json);
 }
 
 async function mfcc(options: { json?: boolean }): Promise<void> {
   const { benchMfcc } = require('../bench/mfcc') as typeof import('../bench/mfcc');
-  const result = await benchMfcc();
-  if (options.json) return printJson(result);
-  print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
+  printNumbers(await benchMfcc(), options.json);
+}
+
+async function data(options: DataOptions): Promise<void> {
+  const { benchData } = require('../bench/data') as typeof import('../bench/data');
+  printNumbers(
+    await benchData({ minutes: positive('--minutes', options.minutes), ...threadsOf(options.threads) }),
+    options.json,
+  );
+}
+
+function printNumbers(result: object, json?: boolean): void {
+  if (json) printJson(result);
+  else print(columns(Object.entries(result).map(([name, value]) => [name, String(value)])));
 }

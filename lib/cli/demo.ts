@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { DemoProgress, DemoResult } from '../experiments/demo';
 import { columns, integer, print, printJson, run, seconds } from './command';
 import { errorRates } from './finetune';
+import { showSweep } from './reset-sweep';
 import { clock, Progress } from './progress';
 
 interface Options {
@@ -64,9 +65,7 @@ function show(progress: Progress, event: DemoProgress): void {
       values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
     });
   } else {
-    const { variant, index, variants, update, updates, point } = event.event;
-    const label = `fine-tuning ${index + 1}/${variants} ${variant}`;
-    progress.show({ label, done: update, total: updates, unit: 'updates', values: point ? errorRates(point) : [] });
+    showSweep(progress, event.event);
   }
 }
 

@@ -9,6 +9,7 @@ import { EXIT } from './command';
 import * as corpus from './corpus';
 import * as demo from './demo';
 import * as doctor from './doctor';
+import * as experiment from './experiment';
 import * as finetune from './finetune';
 import * as kmeans from './kmeans';
 import * as pretrain from './pretrain';
@@ -27,7 +28,20 @@ function version(): string {
 async function main(): Promise<void> {
   const program = new Command('hubertkit').description(description).version(version(), '-v, --version');
   program.exitOverride().showHelpAfterError('(--help shows what can be given)');
-  for (const part of [demo, corpus, pretrain, analyze, finetune, resetSweep, report, kmeans, selftest, bench, doctor]) {
+  for (const part of [
+    demo,
+    corpus,
+    pretrain,
+    analyze,
+    finetune,
+    resetSweep,
+    experiment,
+    report,
+    kmeans,
+    selftest,
+    bench,
+    doctor,
+  ]) {
     part.register(program);
   }
   program.addHelpText(

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { SweepProgress } from '../finetune';
 import { HubertkitError } from '../errors';
 import { columns, integer, print, printJson, run } from './command';
 import { errorRates, given, type SharedOptions, shared } from './finetune';
@@ -44,14 +45,7 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
     {
       out: options.out,
       signal,
-      onProgress: ({ variant, index, variants, update, updates, point }) =>
-        progress.show({
-          label: `${index + 1}/${variants} ${variant}`,
-          done: update,
-          total: updates,
-          unit: 'updates',
-          values: point ? errorRates(point) : [],
-        }),
+      onProgress: (event) => showSweep(progress, event),
     },
   );
   progress.close();
@@ -78,6 +72,12 @@ async function start(source: string, options: Options, signal: AbortSignal): Pro
       }),
     ]),
   );
+}
+
+/** The updates of all variants, and the last measurement of the one that has just moved on. */
+export function showSweep(progress: Progress, { variant, update, point, done, total }: SweepProgress): void {
+  const values = point ? [`${variant} at ${update}:`, ...errorRates(point)] : [];
+  progress.show({ label: 'fine-tuning', done, total, unit: 'updates', values });
 }
 
 function upTo(count: number): number[] {

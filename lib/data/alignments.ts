@@ -45,6 +45,13 @@ function segments(where: string, tier: string, value: unknown): Segment[] | unde
   return list.sort((a, b) => a.start - b.start);
 }
 
+/** What aligners write where nobody speaks. */
+const silences = new Set(['', 'sil', 'sp', 'spn', 'pau', 'h#', '#', '<eps>', '<sil>', '[sil]', '<p:>']);
+
+export function isSilence(label: string): boolean {
+  return silences.has(label.trim().toLowerCase());
+}
+
 /** Labels as numbers: their places in this list. */
 export type Vocabulary = readonly string[];
 
@@ -53,6 +60,19 @@ export function labelVocabulary(utterances: Iterable<Utterance>, tier: 'phones' 
   const labels = new Set<string>();
   for (const utterance of utterances) for (const { label } of utterance[tier] ?? []) labels.add(label);
   return [...labels].sort();
+}
+
+/** The first of the frames whose centres lie in a segment, and the one after the last; the two are equal where none does. */
+export function framesWithin(
+  { start, end }: Pick<Segment, 'start' | 'end'>,
+  frames: number,
+): [from: number, to: number] {
+  const first = (seconds: number) => {
+    let frame = Math.max(0, Math.floor((seconds * sampleRate - frameSamples / 2) / frameStride));
+    while (frameSeconds(frame) < seconds) frame++;
+    return Math.min(frame, frames);
+  };
+  return [first(start), first(end)];
 }
 
 /**
@@ -79,10 +99,10 @@ function numbers(vocabulary: Vocabulary): Map<string, number> {
   return map;
 }
 
-function labelsOfFrames(tier: readonly Segment[] | undefined, frames: number, vocabulary: Vocabulary): Int32Array {
+function labelsOfFrames(segments: readonly Segment[] = [], frames: number, vocabulary: Vocabulary): Int32Array {
   const labels = new Int32Array(frames).fill(-1);
-  if (!tier) return labels;
   const places = numbers(vocabulary);
+  const tier = [...segments].sort((a, b) => a.start - b.start);
   let at = 0;
   for (let frame = 0; frame < frames; frame++) {
     const seconds = frameSeconds(frame);

@@ -3,10 +3,10 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { type ClusteringMeasures, Contingency } from '../analysis/clustering';
-import { framePhones } from '../analysis/evaluation-set';
 import { SpeechSource } from '../analysis/speech';
 import { wrappedAsync } from '../binding';
 import { Codebook, fitKmeans, readLabels, writeKm, writeLabels } from '../cluster';
+import { labelVocabulary, phoneOfFrames } from '../data/alignments';
 import { openCorpus } from '../data/corpus';
 import { hashText, Philox } from '../data/philox';
 import { type Corpus, frameCount, type Utterance } from '../data/types';
@@ -130,13 +130,12 @@ async function labelSplit(
     labelled.map(({ id }) => id),
   );
   const aligned = labelled.filter(({ phones }) => phones);
-  const symbols = [...new Set(aligned.flatMap(({ phones }) => phones!.map(({ label }) => label)))].sort();
+  const symbols = labelVocabulary(aligned, 'phones');
   if (!symbols.length) return { utterances: labelled.length };
-  const index = new Map(symbols.map((symbol, i) => [symbol, i]));
   const counts = new Contingency(symbols.length, clusters);
-  for (const { id, samples, phones } of aligned) {
-    const frames = frameCount(samples);
-    counts.add(framePhones(phones!, frames, index), labels.forFrames(id, frames));
+  for (const utterance of aligned) {
+    const frames = frameCount(utterance.samples);
+    counts.add(phoneOfFrames(utterance, frames, symbols), labels.forFrames(utterance.id, frames));
   }
   return { utterances: labelled.length, measures: counts.measures() };
 }

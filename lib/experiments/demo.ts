@@ -12,10 +12,10 @@ import { type AnalysisProgress, analyzeRun, type CheckpointAnalysis } from '../a
 import { makeEmbeddedCorpus } from '../data/embedded';
 import { HubertkitError } from '../errors';
 import {
-  type FinetuneProgress,
   type MeanAndDeviation,
   type ResetSweepSummary,
   resetSweep,
+  type SweepProgress,
   type SweepRow,
 } from '../finetune';
 import { report } from '../report';
@@ -38,7 +38,7 @@ export type DemoProgress =
   | { phase: 'corpus'; seconds: number; total: number }
   | { phase: 'pretraining'; event: Progress }
   | { phase: 'analysis'; event: AnalysisProgress }
-  | { phase: 'fine-tuning'; event: FinetuneProgress & { index: number; variants: number } };
+  | { phase: 'fine-tuning'; event: SweepProgress };
 
 export interface DemoResult {
   /** The page. */

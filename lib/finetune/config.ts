@@ -117,7 +117,7 @@ function shortRecipe(updates: number) {
 }
 
 /** Below this width a model is one of the presets for minutes of a CPU. */
-const wideModel = 512;
+export const isWide = ({ hiddenSize }: ModelSize): boolean => hiddenSize >= 512;
 
 /**
  * Defaults filled in and checked. `corpus` must be there by now.
@@ -134,7 +134,7 @@ export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize)
       );
     }
   }
-  const wide = size.hiddenSize >= wideModel;
+  const wide = isWide(size);
   const recipe = wide ? publishedRecipe(options.updates ?? 25_000) : shortRecipe(options.updates ?? 1000);
   const defaults = {
     checkpoint: 'latest',

@@ -116,8 +116,8 @@ export interface FinetuneHooks {
   onProgress?: (progress: FinetuneProgress) => void;
   /** Stops after the update under way; what was done is kept and continued by the next call. */
   signal?: AbortSignal;
-  /** Shared by several variants, so that audio is decoded once. */
-  corpus?: FinetuneCorpus;
+  /** Shared by several variants, so that audio is decoded once; asked for only when there is something to train. */
+  corpus?: () => Promise<FinetuneCorpus>;
 }
 
 /** A corpus made ready for fine-tuning. */
@@ -125,9 +125,12 @@ export interface FinetuneCorpus {
   examples: Splits<Example>;
   reports: FinetuneResult['data'];
   vocabulary: CharacterVocabulary;
-  /** The words of what is trained on. */
-  lexicon: Lexicon;
   speech: SpeechSource;
+}
+
+/** What one variant takes of it: as much as its label budget allows, and the words of that. */
+interface TuningCorpus extends FinetuneCorpus {
+  lexicon: Lexicon;
 }
 
 /** How often a fine-tuning that takes long can be resumed from, in seconds of wall time. */
@@ -145,7 +148,8 @@ export async function finetune(options: FinetuneOptions, hooks: FinetuneHooks = 
   const folder = hooks.out ?? path.join(config.source, hasRun(config.source) ? '' : '..', 'finetune', variant);
   const finished = await claimFolder(folder, config);
   if (finished) return finished;
-  const corpus = hooks.corpus ?? (await finetuneCorpus(config, source.model));
+  const whole = await (hooks.corpus?.() ?? finetuneCorpus(config, source.model));
+  const corpus = withBudget(whole, config.labelMinutes);
   await wrappedAsync((n) => n.setThreads(config.threads || os.availableParallelism()));
   const model = await startingModel(source.folder, corpus.vocabulary.size, config);
   await using tuning = new Tuning(folder, variant, config, corpus, model, hooks);
@@ -172,7 +176,7 @@ export async function resolveSource(options: FinetuneOptions): Promise<{
   return { config, source: { folder: found.folder, model, checkpoint: found.name } };
 }
 
-/** Opens the corpus and makes its transcripts targets. */
+/** Opens the corpus and makes its transcripts targets; a label budget does not matter yet. */
 export async function finetuneCorpus(o: FinetuneConfig, model: HubertConfig): Promise<FinetuneCorpus> {
   const vocabulary = new CharacterVocabulary(o.letters);
   const corpus = await openCorpus(o.corpus);
@@ -185,17 +189,19 @@ export async function finetuneCorpus(o: FinetuneConfig, model: HubertConfig): Pr
   for (const { examples, report } of [train, dev, ...(test ? [test] : [])]) {
     report.unreadable = await removeUnreadable(examples, speech);
   }
-  const budgeted = o.labelMinutes > 0 ? labelBudget(train.examples, o.labelMinutes, 0) : train.examples;
   return {
-    examples: { train: budgeted, dev: dev.examples, test: test?.examples ?? [] },
+    examples: { train: train.examples, dev: dev.examples, test: test?.examples ?? [] },
     reports: { train: train.report, dev: dev.report, ...(test && { test: test.report }) },
     vocabulary,
-    lexicon: new Lexicon(
-      budgeted.map(({ text }) => text),
-      vocabulary,
-    ),
     speech,
   };
+}
+
+function withBudget(corpus: FinetuneCorpus, labelMinutes: number): TuningCorpus {
+  const { examples, vocabulary } = corpus;
+  const train = labelMinutes > 0 ? labelBudget(examples.train, labelMinutes, 0) : examples.train;
+  const texts = train.map(({ text }) => text);
+  return { ...corpus, examples: { ...examples, train }, lexicon: new Lexicon(texts, vocabulary) };
 }
 
 /** Decodes everything once and takes out what cannot be: bad audio never stops a run. Returns them with their reasons. */
@@ -222,10 +228,10 @@ async function removeUnreadable(
   }));
 }
 
-/** Writes config.yaml, or checks that it is the same; the result when there is one. */
+/** Writes config.yaml, or checks that it is the same where something was done already; the result when there is one. */
 async function claimFolder(folder: string, config: FinetuneConfig): Promise<FinetuneResult | undefined> {
   const file = path.join(folder, 'config.yaml');
-  if (!fs.existsSync(file)) {
+  if (!fs.existsSync(file) || !fs.existsSync(path.join(folder, 'metrics.jsonl'))) {
     await writeFileAtomic(file, yaml.stringify(config));
     return undefined;
   }
@@ -286,7 +292,7 @@ class Tuning implements AsyncDisposable {
     private readonly folder: string,
     private readonly variant: string,
     private readonly o: FinetuneConfig,
-    private readonly corpus: FinetuneCorpus,
+    private readonly corpus: TuningCorpus,
     private readonly model: HubertModel,
     private readonly hooks: FinetuneHooks,
   ) {

@@ -14,6 +14,7 @@ export {
   type ResetSweepOptions,
   type ResetSweepSummary,
   resetSweep,
+  type SweepProgress,
   type SweepRow,
 } from './reset-sweep';
 export { alignmentErrors, type ErrorCounts, errorRate } from './wer';

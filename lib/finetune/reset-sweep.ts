@@ -17,16 +17,8 @@ import { hasRun } from '../train/run';
 import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
 import { cerCurve, updatesToReach, werCurve } from './curve';
 import type { Hypothesis } from './evaluate';
-import {
-  type FinetuneCorpus,
-  type FinetunePoint,
-  type FinetuneProgress,
-  type FinetuneResult,
-  finetune,
-  finetuneCorpus,
-  isBetter,
-  resolveSource,
-} from './finetune';
+import { type FinetunePoint, type FinetuneProgress, type FinetuneResult, isBetter, resolveSource } from './finetune';
+import { finetuneAll, shareOfCores } from './side-by-side';
 
 export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'dropTop' | 'random' | 'seed'> {
   /** Numbers of blocks. Default 0..L (mode drop: 0..L-1). 0 is always among them: it is what the others are compared to. */
@@ -42,8 +34,14 @@ export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'd
 export interface ResetSweepHooks {
   /** Folder of the variants and of summary.json. Default: finetune in the run, or beside the model folder. */
   out?: string;
-  onProgress?: (progress: FinetuneProgress & { index: number; variants: number }) => void;
+  onProgress?: (progress: SweepProgress) => void;
   signal?: AbortSignal;
+}
+
+export interface SweepProgress extends FinetuneProgress {
+  /** Updates done by all variants, and of all. */
+  done: number;
+  total: number;
 }
 
 export interface MeanAndDeviation {
@@ -121,7 +119,9 @@ interface Finished extends Variant {
 }
 
 /**
- * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json.
+ * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json. Of a small model on a CPU each
+ * variant has one thread (unless `threads` says otherwise) and as many run at once as there are cores: two threads are hardly faster
+ * than one there, two processes are twice as fast.
  *
  * @throws what finetune throws
  */
@@ -130,24 +130,33 @@ export async function resetSweep(options: ResetSweepOptions, hooks: ResetSweepHo
   const { config, source } = await resolveSource(shared);
   const out = hooks.out ?? path.join(config.source, hasRun(config.source) ? '' : '..', 'finetune');
   const ks = chosenBlocks(k, mode, source.model.layers);
+  const { threads, processes } = shareOfCores(config, source.model);
   const variants = seeds.flatMap((seed) => {
     const of = (blocks: number | null): Variant => {
       const start = blocks === null ? { random: true } : mode === 'reset' ? { resetTop: blocks } : { dropTop: blocks };
-      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed };
+      const options = { ...shared, checkpoint: config.checkpoint, ...start, seed, threads };
       const name = variantName(resolveFinetuneConfig({ ...config, ...start, seed }, source.model));
       return { k: blocks, seed, folder: path.join(out, name), options };
     };
     return [...ks.map(of), ...(random ? [of(null)] : [])];
   });
-  const corpus: FinetuneCorpus = await finetuneCorpus(config, source.model);
-  const finished: Finished[] = [];
-  for (const [index, variant] of variants.entries()) {
-    const onProgress = (progress: FinetuneProgress) =>
-      hooks.onProgress?.({ ...progress, index, variants: variants.length });
-    const result = await finetune(variant.options, { out: variant.folder, corpus, signal: hooks.signal, onProgress });
-    finished.push({ ...variant, result, ...(await curvesOf(variant.folder, result)) });
-  }
-  const summary = summarise(finished, mode);
+  const updates = variants.map(() => 0);
+  const results = await finetuneAll(
+    variants.map(({ options, folder }) => ({ options, out: folder })),
+    {
+      processes,
+      signal: hooks.signal,
+      onProgress: (index, progress) => {
+        updates[index] = progress.update;
+        const done = updates.reduce((sum, update) => sum + update, 0);
+        hooks.onProgress?.({ ...progress, done, total: variants.length * progress.updates });
+      },
+    },
+  );
+  const finished = variants.map(async (variant, i): Promise<Finished> => {
+    return { ...variant, result: results[i], ...(await curvesOf(variant.folder, results[i])) };
+  });
+  const summary = summarise(await Promise.all(finished), mode);
   await writeJsonAtomic(path.join(out, `summary-${mode}.json`), summary);
   return summary;
 }

@@ -10,6 +10,8 @@ import type { ParameterStore } from './store';
 export type Dtype = 'f32' | 'bf16' | 'i32' | 'u8';
 /** How activations and their gradients are stored between ops; everything else is f32. */
 export type Precision = 'f32' | 'bf16';
+/** What the backward pass computes again instead of keeping it: nothing, or the inside of every block. */
+export type Checkpointing = 'none' | 'layers';
 export type Shape = readonly number[];
 
 /** How a parameter (or a slice of it) begins: `normal` (mean a, deviation b), `uniform` in [a, b), `constant` a, `zeros`. */
@@ -71,6 +73,14 @@ export interface OutputSpec {
   accumulates?: boolean;
 }
 
+/** null: an absent input or output. */
+export interface EmittedOp {
+  kind: string;
+  inputs: (NativeValue | null)[];
+  outputs: (NativeValue | null)[];
+  attributes: Record<string, number>;
+}
+
 const dtypeCode = { f32: 0, bf16: 1, i32: 2, u8: 3 } as const;
 const differentiable = (dtype: Dtype) => dtype === 'f32' || dtype === 'bf16';
 
@@ -94,6 +104,7 @@ export class Graph {
   private readonly labels: string[] = [];
   private gate = -1;
   private streams = 0;
+  private recording = true;
 
   /** `training`: dropout is active. `frozen`: parameters that get no gradient. */
   constructor(
@@ -186,6 +197,28 @@ export class Graph {
     return out!;
   }
 
+  /**
+   * Activation checkpointing (Chen et al., 1604.06174): `body(x)`, of which only x is kept for the gradient. The backward pass runs
+   * `body` again, with the same random numbers, so that losses and gradients are the same bits.
+   */
+  recomputed(x: Tensor, body: (x: Tensor) => Tensor): Tensor {
+    const stream = this.streams;
+    this.recording = false;
+    const y = body(x);
+    this.recording = true;
+    const again = ([dy]: (Tensor | undefined)[]) => {
+      const [first, streams] = [this.records.length, this.streams];
+      const inner = new Tensor(this, x.id, x.shape, x.dtype, x.requiresGradient);
+      this.streams = stream;
+      const repeated = body(inner);
+      this.streams = streams;
+      const gradients = this.propagate(this.records.splice(first), [[repeated, dy!]]);
+      return [gradients.get(inner)];
+    };
+    this.record([x], [y], 'recomputed', again);
+    return y;
+  }
+
   /** The same value under another identity, with its own gradient rule. */
   alias(x: Tensor, gradient: (dy: Tensor | undefined) => Tensor | undefined): Tensor {
     const y = new Tensor(this, x.id, x.shape, x.dtype, x.requiresGradient);
@@ -245,6 +278,12 @@ export class Graph {
    * feeds, so that the weight of each loss is chosen at run time. Returns the gradients of the tensors in `wanted`.
    */
   backward(seeds: [Tensor, Tensor][], wanted: Tensor[] = []): (Tensor | undefined)[] {
+    const gradients = this.propagate(this.records.slice(), seeds);
+    return wanted.map((x) => gradients.get(x));
+  }
+
+  /** Emits the gradient rules of `records`, last first; returns the gradients of all tensors that have one. */
+  private propagate(records: OpRecord[], seeds: [Tensor, Tensor][]): Map<Tensor, Tensor> {
     const gradients = new Map<Tensor, Tensor>();
     const add = (x: Tensor, g: Tensor) => {
       if (String(g) !== String(x)) throw new HubertkitError('HK_SHAPE', `The gradient of ${x} cannot be ${g}.`);
@@ -252,7 +291,7 @@ export class Graph {
       gradients.set(x, known ? this.emit('add', [known, g], {}, [like(x)])[0]! : g);
     };
     for (const [tensor, seed] of seeds) add(tensor, seed);
-    for (const record of this.records.slice().reverse()) {
+    for (const record of records.reverse()) {
       if (!record.gradient) continue;
       const above = record.outputs.map((y) => (y ? gradients.get(y) : undefined));
       const slots = record.outputs.map((y) => (y ? this.slots.get(y.id) : undefined));
@@ -267,7 +306,18 @@ export class Graph {
         }),
       );
     }
-    return wanted.map((x) => gradients.get(x));
+    return gradients;
+  }
+
+  /** The ops emitted so far, with what is known of their inputs and outputs. */
+  opList(): EmittedOp[] {
+    const known = (id: number) => this.values[id] ?? null;
+    return this.ops.map(({ kind, inputs, outputs, attributes }) => ({
+      kind,
+      inputs: inputs.map(known),
+      outputs: outputs.map(known),
+      attributes,
+    }));
   }
 
   /** Validates and plans natively, on the compute thread. The store must hold every parameter of the graph. */
@@ -298,6 +348,7 @@ export class Graph {
   }
 
   private record(inputs: (Tensor | null)[], outputs: (Tensor | null)[], label: string, gradient: GradientRule): void {
+    if (!this.recording) return;
     this.records.push({ inputs, outputs, gate: this.gate, label, gradient });
   }
 }

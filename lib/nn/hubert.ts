@@ -3,7 +3,7 @@
  * and shapes are those of Hugging Face's `HubertModel`; q, k and v are one block whose slices carry the names.
  */
 import { type HubertConfig, frameCount } from './config';
-import { type Graph, type Initialiser, Scope, type Tensor } from './graph';
+import { type Checkpointing, type Graph, type Initialiser, Scope, type Tensor } from './graph';
 import {
   add,
   addLayerNorm,
@@ -143,8 +143,21 @@ export function encoderLayer(x: Tensor, p: Scope, lengths: Tensor, c: HubertConf
 /** The LayerDrop gate of block `layer` (1-based). */
 export const layerGate = (layer: number) => `layer ${layer}`;
 
+export interface EncoderOptions {
+  /** Blocks that run. Default: all. */
+  depth?: number;
+  /** Default none. */
+  checkpoint?: Checkpointing;
+}
+
 /** Projected features [B, T, D] -> hidden states 0 (transformer input) .. `depth` (block outputs). */
-export function encoder(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig, depth = c.layers): Tensor[] {
+export function encoder(
+  x: Tensor,
+  p: Scope,
+  lengths: Tensor,
+  c: HubertConfig,
+  { depth = c.layers, checkpoint = 'none' }: EncoderOptions = {},
+): Tensor[] {
   const g = x.graph;
   const norm = normOf(p.at('layer_norm'), c.hiddenSize);
   const position = positional(x, p.at('pos_conv_embed.conv'), c);
@@ -152,8 +165,11 @@ export function encoder(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig, d
   hidden = dropout(hidden, c.hiddenDropout);
   const states = [hidden];
   for (let layer = 1; layer <= depth; layer++) {
-    const block = (y: Tensor) =>
+    const run = (y: Tensor) =>
       g.scope(`layer ${layer}`, () => encoderLayer(y, p.at(`layers.${layer - 1}`), lengths, c));
+    // The top block's backward pass comes right after its forward pass: to run it again would free nothing.
+    const again = checkpoint === 'layers' && layer < depth;
+    const block = (y: Tensor) => (again ? g.recomputed(y, run) : run(y));
     hidden = g.training && c.layerDrop > 0 ? g.gated(layerGate(layer), hidden, block) : block(hidden);
     states.push(hidden);
   }
@@ -166,7 +182,7 @@ export function hubert(
   g: Graph,
   shape: BatchShape,
   c: HubertConfig,
-  options: { channels?: boolean; depth?: number } = {},
+  options: EncoderOptions & { channels?: boolean } = {},
 ) {
   const p = new Scope(g);
   const frames = frameCount(c, shape.samples);
@@ -183,7 +199,7 @@ export function hubert(
   const channels = options.channels ? g.feed('channels', [batch, c.hiddenSize], 'u8') : undefined;
   let x = maskFrames(projected, mask, lengths, embedding);
   if (channels) x = channelMask(x, channels);
-  const states = g.scope('encoder', () => encoder(x, p.at('encoder'), lengths, c, options.depth));
+  const states = g.scope('encoder', () => encoder(x, p.at('encoder'), lengths, c, options));
   return { features, states, lengths, mask, frames };
 }
 

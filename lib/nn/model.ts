@@ -4,9 +4,17 @@ import { HubertkitError } from '../errors';
 import { readJson, writeJsonAtomic } from '../formats/atomic';
 import { float32Tensor, readSafetensors, toFloat32, writeSafetensors } from '../formats/safetensors';
 import { checkConfig, frameCount, frameGeometry, type HubertConfig } from './config';
-import { Graph, type Precision } from './graph';
+import { Graph } from './graph';
 import { type BatchShape, ctcHead, hubert, predictionHead } from './hubert';
-import { AssignStep, CtcStep, EvalStep, ExtractStep, LogitsStep, PretrainStep } from './steps';
+import {
+  AssignStep,
+  CtcStep,
+  EvalStep,
+  ExtractStep,
+  LogitsStep,
+  PretrainStep,
+  type PretrainStepOptions,
+} from './steps';
 import { ParameterStore } from './store';
 
 export interface ModelOptions {
@@ -76,14 +84,13 @@ export class HubertModel implements AsyncDisposable {
     return frameCount(this.config, samples);
   }
 
-  /**
-   * Forward, backward, clip and AdamW of masked prediction, one native call. `precision` (default 'f32'): 'bf16' stores activations in
-   * bf16; parameters, their gradients, statistics and losses stay f32. Throws HK_PRECISION where the processor cannot.
-   */
-  pretraining(shape: BatchShape & { unmasked?: boolean; precision?: Precision }): PretrainStep {
+  /** Forward, backward, clip and AdamW of masked prediction, one native call. Throws HK_PRECISION where the processor has no bf16. */
+  pretraining(shape: BatchShape & PretrainStepOptions): PretrainStep {
     this.requireHead('clusters');
-    const { unmasked = false, precision = 'f32' } = shape;
-    return this.step(`pretraining ${key(shape)} ${unmasked} ${precision}`, () => new PretrainStep(this, shape));
+    const { unmasked = false, precision = 'f32', checkpoint = 'none', intermediateLayers = [] } = shape;
+    for (const layer of intermediateLayers) this.requireLayer(layer);
+    const name = `pretraining ${key(shape)} ${unmasked} ${precision} ${checkpoint} ${intermediateLayers}`;
+    return this.step(name, () => new PretrainStep(this, shape));
   }
 
   /** Masked prediction without gradients or dropout; unmasked frames are counted too. */

@@ -3,6 +3,7 @@ import { wrapped, wrappedAsync } from '../binding';
 import type { NativeOp, NativeValue, TypedArray } from '../binding/core';
 import { HubertkitError } from '../errors';
 import type { ParameterStore } from './store';
+import { traceFile, traceRun } from './trace';
 
 const forgotten = new FinalizationRegistry<number>((handle) => wrapped((n) => n.disposeProgram(handle)));
 
@@ -83,9 +84,9 @@ export class Program {
     const gates = Uint8Array.from(this.gates, (name) => ((options.gates?.[name] ?? true) ? 1 : 0));
     const seed = BigInt.asUintN(64, BigInt(options.seed ?? 0));
     const draw = BigInt.asUintN(64, BigInt(options.draw ?? 0));
-    const done = await wrappedAsync((n) =>
-      n.runProgram(this.handle, arrays, gates, seed, draw, options.profile ?? false),
-    );
+    const trace = traceFile();
+    const timed = (options.profile ?? false) || trace !== undefined;
+    const done = await wrappedAsync((n) => n.runProgram(this.handle, arrays, gates, seed, draw, timed));
     this.lastSeconds = done.seconds;
     if (done.opSeconds)
       this.lastProfile = this.ops.map((op, i) => ({
@@ -94,6 +95,7 @@ export class Program {
         seconds: done.opSeconds![i],
         ...this.costs[i],
       }));
+    if (trace) traceRun(trace, done.began, this.lastProfile);
     const results: Record<string, TypedArray> = {};
     for (const [name, place] of this.fetches) results[name] = done.fetches[place];
     return results;

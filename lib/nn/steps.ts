@@ -3,7 +3,7 @@ import { wrapped } from '../binding';
 import type { TypedArray } from '../binding/core';
 import { HubertkitError } from '../errors';
 import { frameCount } from './config';
-import { Graph, type Precision, type Tensor } from './graph';
+import { type Checkpointing, Graph, type Precision, type Tensor } from './graph';
 import { type BatchShape, ctcHead, featurePenalty, hubert, layerGate, predictionHead } from './hubert';
 import type { HubertModel } from './model';
 import { argmax, ctc, kmeansAssign } from './ops';
@@ -33,6 +33,8 @@ export interface LossCounts {
 export interface MaskedLosses {
   masked: LossCounts;
   unmasked: LossCounts;
+  /** Summed losses of the same predictions at middle layers, where the step was made with such. */
+  intermediate: { masked: number; unmasked: number };
   /** Mean square of the conv features. */
   featurePenalty: number;
 }
@@ -158,9 +160,14 @@ function optimiserFeeds(model: HubertModel, u: UpdateOptions | undefined): Recor
 const updateResult = (u: UpdateOptions | undefined, info: TypedArray): UpdateResult | undefined =>
   u && { gradientNorm: info[0], skipped: info[1] !== 0 };
 
-function maskedLosses(results: Record<string, TypedArray>): MaskedLosses {
+/** The output that holds the sums of an intermediate loss. */
+const sumsOf = (layer: number) => `sums of layer ${layer}`;
+
+function maskedLosses(results: Record<string, TypedArray>, intermediate: readonly number[] = []): MaskedLosses {
   const s = results.sums;
+  const ofLayers = (at: number) => intermediate.reduce((total, layer) => total + results[sumsOf(layer)][at], 0);
   return {
+    intermediate: { masked: ofLayers(0), unmasked: ofLayers(3) },
     masked: { loss: s[0], frames: s[1], correct: s[2] },
     unmasked: { loss: s[3], frames: s[4], correct: s[5] },
     featurePenalty: results.penalty?.[0] ?? 0,
@@ -177,13 +184,29 @@ export interface PretrainOptions extends StepOptions {
   openLayers?: boolean[];
 }
 
+/** What a pretraining step is compiled for, beside its batch shape. */
+export interface PretrainStepOptions {
+  /** Also predict frames that are not masked. Default false. */
+  unmasked?: boolean;
+  /** 'bf16' stores activations in bf16; parameters, their gradients, statistics and losses stay f32. Default 'f32'. */
+  precision?: Precision;
+  /** 'layers' keeps only the input of each block and computes the rest again for its gradient: less memory, the same bits. Default 'none'. */
+  checkpoint?: Checkpointing;
+  /** Layers below the top that predict the labels too, with the head of the top layer (ILS-SSL, 2112.08778). Default none. */
+  intermediateLayers?: readonly number[];
+}
+
 export class PretrainStep extends Step {
   private readonly unmasked: boolean;
   private readonly precision: Precision;
+  private readonly checkpoint: Checkpointing;
+  private readonly intermediateLayers: readonly number[];
 
-  constructor(model: HubertModel, shape: BatchShape & { unmasked?: boolean; precision?: Precision }) {
+  constructor(model: HubertModel, shape: BatchShape & PretrainStepOptions) {
     super(model, shape);
     this.unmasked = shape.unmasked ?? false;
+    this.checkpoint = shape.checkpoint ?? 'none';
+    this.intermediateLayers = shape.intermediateLayers ?? [];
     this.precision = checkedPrecision(shape.precision ?? 'f32', model.device);
   }
 
@@ -205,17 +228,24 @@ export class PretrainStep extends Step {
       });
     const { seed, draw, profile } = options;
     const results = await program.run(feeds, { seed, draw, gates, profile });
-    return { ...maskedLosses(results), update: updateResult(update, results.update) };
+    return { ...maskedLosses(results, this.intermediateLayers), update: updateResult(update, results.update) };
   }
 
   protected build(): Graph {
-    const { model, shape, precision } = this;
+    const { model, shape, precision, checkpoint } = this;
     const g = new Graph(true, { precision });
-    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config);
+    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config, { checkpoint });
     const labels = g.feed('labels', [shape.batch, frames], 'i32');
-    const top = states[model.config.layers];
-    const sums = predictionHead(top, labels, mask, lengths, model.config, model.clusters, this.unmasked);
-    const seeds: [Tensor, Tensor][] = [[sums, g.feed('loss weights', [6])]];
+    const predict = (layer: number) =>
+      predictionHead(states[layer], labels, mask, lengths, model.config, model.clusters, this.unmasked);
+    const sums = predict(model.config.layers);
+    const weights = g.feed('loss weights', [6]);
+    const seeds: [Tensor, Tensor][] = [[sums, weights]];
+    for (const layer of this.intermediateLayers) {
+      const middle = predict(layer);
+      seeds.push([middle, weights]);
+      g.output(sumsOf(layer), middle);
+    }
     const penalty = featurePenalty(features, model.config);
     if (penalty) {
       seeds.push([penalty, g.feed('penalty weight', [1])]);

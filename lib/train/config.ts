@@ -47,6 +47,8 @@ const configSchema = z.strictObject({
   device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
   /** Of activations in training: bf16 is faster where the processor has AVX512_BF16 or AMX; parameters and optimiser stay f32. */
   precision: z.enum(['f32', 'bf16']),
+  /** layers: keep only the input of each block and compute the rest again for its gradient; less memory, the same bits. */
+  checkpoint: z.enum(['none', 'layers']),
   /** Splits to train on; []: the corpus's own partition. */
   trainSplits: z.array(z.string()),
   /** Splits to validate on; []: dev* and valid*, or 5 % of the training utterances where there are none. */
@@ -73,11 +75,15 @@ const configSchema = z.strictObject({
   weightDecay: z.number().min(0),
   /** Spans of `length` frames; `probability` * frames / length of them start in each utterance. */
   mask: z.strictObject({ probability: share, length: count }),
-  /** maskedWeight * masked + unmaskedWeight * unmasked (nats a frame) + penalty * mean square of the features. */
+  /**
+   * maskedWeight * masked + unmaskedWeight * unmasked (nats a frame), at the top and at each of intermediateLayers (below the top)
+   * with the same head, + penalty * mean square of the features.
+   */
   loss: z.strictObject({
     maskedWeight: z.number().min(0),
     unmaskedWeight: z.number().min(0),
     penalty: z.number().min(0),
+    intermediateLayers: z.array(z.int().min(1)),
   }),
   /** The extractor's gradient is multiplied by this. */
   featureGradMult: z.number().min(0),
@@ -341,6 +347,9 @@ function checkTogether(config: PretrainConfig): void {
   if (loss.maskedWeight + loss.unmaskedWeight === 0)
     refuse('loss.maskedWeight and loss.unmaskedWeight are both 0: nothing to learn.');
   const { layers } = modelConfig(config);
+  const high = loss.intermediateLayers.find((layer) => layer >= layers);
+  if (high !== undefined)
+    refuse(`loss.intermediateLayers: layers below the top one (${layers}) can predict too, got ${high}.`);
   for (const [i, entry] of schedule.entries()) {
     const { teacher, init, clusters } = entry;
     if (i === 0 && teacher !== 'mfcc')

@@ -21,7 +21,7 @@ export interface Metrics {
   relabelAudioSeconds: number;
   /** Time since the run began, relabelling included, time between a kill and the resume not. */
   wallSeconds: number;
-  /** The objective in nats, as minimised: alpha * masked + unmaskedWeight * unmasked + penalty. */
+  /** The objective in nats, as minimised: alpha * masked + unmaskedWeight * unmasked + penalty; train lines with intermediate layers. */
   loss: number;
   maskedLossBits: number;
   /** Absent from train lines unless unmasked frames are trained on. */

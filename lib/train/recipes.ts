@@ -27,6 +27,7 @@ const base: Common = {
   threads: 0,
   device: 'auto',
   precision: 'f32',
+  checkpoint: 'none',
   trainSplits: [],
   validSplits: [],
   validMaxSeconds: 600,
@@ -42,7 +43,7 @@ const base: Common = {
   eps: 1e-6,
   weightDecay: 0.01,
   mask: { probability: 0.8, length: 10 },
-  loss: { maskedWeight: 1, unmaskedWeight: 0, penalty: 10 },
+  loss: { maskedWeight: 1, unmaskedWeight: 0, penalty: 10, intermediateLayers: [] },
   checkpoints: { keep: 12 },
   kmeans: {
     share: 0.1,

@@ -248,9 +248,10 @@ function beginning(): TrainState {
   };
 }
 
-/** Where the folder lies and how many threads compute are free; everything else must be as it was. */
+/** Where the folder lies, how many threads compute and what is computed again are free; everything else must be as it was. */
 function refuseAnother(config: PretrainConfig, stored: PretrainConfig, folder: string): void {
-  const key = firstDifference({ ...stored, out: '', threads: 0 }, { ...config, out: '', threads: 0 });
+  const free = { out: '', threads: 0, checkpoint: 'none' };
+  const key = firstDifference({ ...stored, ...free }, { ...config, ...free });
   if (key === undefined) return;
   const value = (c: PretrainConfig) =>
     JSON.stringify(key.split('.').reduce<unknown>((at, k) => (at as Record<string, unknown> | undefined)?.[k], c));

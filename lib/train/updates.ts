@@ -84,6 +84,7 @@ export async function loadBatch(session: Session, batch: MicroBatch, seed: numbe
  * One update: each micro-batch adds its gradient of
  *   maskedWeight * (mean cross-entropy of all masked frames of the update) + unmaskedWeight * (the same of the unmasked)
  *   + penalty * (mean square of the features, batches weighed by their masked frames),
+ * the cross-entropies of intermediate layers added to those of the top,
  * the last one applies AdamW. Returns undefined when the caller's signal stopped it before that: then nothing has changed.
  */
 export async function runUpdate(
@@ -94,7 +95,7 @@ export async function runUpdate(
   at: { update: number; learningRate: number },
 ): Promise<UpdateOutcome | undefined> {
   const { config } = session;
-  const { maskedWeight, unmaskedWeight, penalty } = config.loss;
+  const { maskedWeight, unmaskedWeight, penalty, intermediateLayers } = config.loss;
   const sums = { ...emptyWindow(), updates: 1, audioSeconds: update.audioSeconds };
   const weights = {
     masked: maskedWeight / Math.max(1, update.maskedFrames),
@@ -108,7 +109,9 @@ export async function runUpdate(
       batch,
       samples,
       unmasked: unmaskedWeight > 0,
-      precision: session.config.precision,
+      precision: config.precision,
+      checkpoint: config.checkpoint,
+      intermediateLayers,
     });
     const share = maskedFrames / Math.max(1, update.maskedFrames);
     const result = await step.run(input, {
@@ -121,9 +124,12 @@ export async function runUpdate(
     addFrames(sums.masked, result.masked);
     addFrames(sums.unmasked, result.unmasked);
     sums.featurePenalty += share * result.featurePenalty;
+    const { masked, unmasked, intermediate, featurePenalty } = result;
+    sums.objective +=
+      weights.masked * (masked.loss + intermediate.masked) +
+      weights.unmasked * (unmasked.loss + intermediate.unmasked) +
+      penalty * share * featurePenalty;
     if (!result.update) continue;
-    sums.objective =
-      weights.masked * sums.masked.loss + weights.unmasked * sums.unmasked.loss + penalty * sums.featurePenalty;
     const { gradientNorm, skipped } = result.update;
     return { sums: skipped ? emptyWindow() : { ...sums, gradientNorm }, gradientNorm, skipped };
   }

@@ -276,11 +276,12 @@ Napi::Value run_program(const Napi::CallbackInfo& info) {
     gates->push_back(0);
     const uint64_t seed = word64(info[3], "seed"), draw = word64(info[4], "draw");
     auto op_seconds = std::make_shared<std::vector<double>>(info[5].ToBoolean() ? program.costs().size() : 0);
-    auto seconds = std::make_shared<double>(0);
+    auto seconds = std::make_shared<double>(0), began = std::make_shared<double>(0);
     return run_async(
         info.Env(), Where::compute, Napi::Object(),
         [=] {
           const auto begin = std::chrono::steady_clock::now();
+          *began = std::chrono::duration<double>(begin.time_since_epoch()).count();
           running->program->run(gates->data(), seed, draw, op_seconds->empty() ? nullptr : op_seconds->data());
           *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         },
@@ -290,6 +291,7 @@ Napi::Value run_program(const Napi::CallbackInfo& info) {
           Napi::Array fetches = Napi::Array::New(env, done.fetches().size());
           for (size_t i = 0; i < done.fetches().size(); i++) fetches.Set((uint32_t)i, fetch(env, done, done.fetches()[i]));
           result.Set("fetches", fetches);
+          result.Set("began", *began);
           result.Set("seconds", *seconds);
           if (!op_seconds->empty()) {
             Napi::Float64Array out = Napi::Float64Array::New(env, op_seconds->size());

@@ -100,17 +100,34 @@ Napi::Value render(const Napi::CallbackInfo& info) {
   });
 }
 
+std::vector<float> waveform_at(const Napi::CallbackInfo& info, size_t index) {
+  if (info.Length() <= index || !info[index].IsTypedArray() ||
+      info[index].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+    throw Error("HK_ARGUMENT", "waveform must be a Float32Array");
+  const Napi::Float32Array input = info[index].As<Napi::Float32Array>();
+  if (input.ElementLength() > (1u << 30)) throw Error("HK_ARGUMENT", "waveform is longer than 2^30 samples");
+  std::vector<float> waveform(input.Data(), input.Data() + input.ElementLength());
+  if (!std::all_of(waveform.begin(), waveform.end(), [](float x) { return std::isfinite(x); }))
+    throw Error("HK_ARGUMENT", "waveform has samples that are not finite");
+  return waveform;
+}
+
+// writeFlac(path, waveform, hz)
+Napi::Value flac(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const std::string path = text(info.Length() > 0 ? info[0] : env.Undefined(), "path");
+    const double rate = info.Length() > 2 && info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : 0;
+    if (!(rate >= 1000 && rate <= 192000)) throw Error("HK_ARGUMENT", "hz must be a number from 1000 to 192000");
+    write_flac(path, waveform_at(info, 1), (int)rate);
+    return env.Undefined();
+  });
+}
+
 // speechChannel(waveform, channel): a new waveform of the same length.
 Napi::Value channel(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    if (info.Length() < 1 || !info[0].IsTypedArray() ||
-        info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-      throw Error("HK_ARGUMENT", "waveform must be a Float32Array");
-    const Napi::Float32Array input = info[0].As<Napi::Float32Array>();
-    if (input.ElementLength() > (1u << 30)) throw Error("HK_ARGUMENT", "waveform is longer than 2^30 samples");
-    const std::vector<float> waveform(input.Data(), input.Data() + input.ElementLength());
-    if (!std::all_of(waveform.begin(), waveform.end(), [](float x) { return std::isfinite(x); }))
-      throw Error("HK_ARGUMENT", "waveform has samples that are not finite");
+    const std::vector<float> waveform = waveform_at(info, 0);
     const std::vector<float> y = apply_channel(waveform, read_channel(object_at(info, 1, "channel")));
     Napi::Float32Array output = Napi::Float32Array::New(info.Env(), y.size());
     std::copy(y.begin(), y.end(), output.Data());
@@ -123,6 +140,7 @@ Napi::Value channel(const Napi::CallbackInfo& info) {
 void init_speech(Napi::Env env, Napi::Object exports) {
   exports.Set("speechVoices", Napi::Function::New(env, voices));
   exports.Set("renderSpeech", Napi::Function::New(env, render));
+  exports.Set("writeFlac", Napi::Function::New(env, flac, "writeFlac"));
   exports.Set("speechChannel", Napi::Function::New(env, channel));
 }
 

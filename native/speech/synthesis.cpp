@@ -161,12 +161,12 @@ Speech synthesise(const SpeechRequest&) { not_built(); }
 
 #endif
 
-void write_flac(const std::string& path, const std::vector<float>& waveform) {
+void write_flac(const std::string& path, const std::vector<float>& waveform, int rate) {
   std::vector<short> samples(waveform.size());
   for (size_t i = 0; i < samples.size(); i++)
     samples[i] = (short)std::lrint(std::min(32767.0f, std::max(-32768.0f, waveform[i] * 32768.0f)));
   SF_INFO info{};
-  info.samplerate = kRate;
+  info.samplerate = rate;
   info.channels = 1;
   info.format = SF_FORMAT_FLAC | SF_FORMAT_PCM_16;
   SNDFILE* file = sf_open(path.c_str(), SFM_WRITE, &info);

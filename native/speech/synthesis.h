@@ -34,7 +34,7 @@ std::vector<std::string> speech_voices();
 // Throws HK_ARGUMENT for an unknown voice, HK_INTERNAL when flite's structures are not what they should be.
 Speech synthesise(const SpeechRequest& request);
 
-// Writes 16 kHz mono 16-bit FLAC. Throws HK_IO.
-void write_flac(const std::string& path, const std::vector<float>& waveform);
+// Writes mono 16-bit FLAC of `rate` Hz. Throws HK_IO.
+void write_flac(const std::string& path, const std::vector<float>& waveform, int rate = 16000);
 
 }  // namespace hk

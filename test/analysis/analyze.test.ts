@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { type AnalysisProgress, analyzeRun, type CheckpointAnalysis } from '../../lib/analysis';
+import { type AnalysisProgress, analyzeRun, type CheckpointAnalysis, metricNames } from '../../lib/analysis';
 import { writeJsonAtomic } from '../../lib/formats/atomic';
 import { HubertModel } from '../../lib/nn/model';
 import { configYaml, modelConfig, resolveConfig } from '../../lib/train/config';
@@ -72,7 +72,7 @@ test('every checkpoint gets a file with every layer measured', async () => {
     expect(read(analysis.checkpoint.replace('/', '-'))).toEqual(analysis);
     expect(analysis.layers.map((row) => row.layer)).toEqual([0, 1, 2]);
     for (const row of analysis.layers) {
-      expect(row.pnmi).toBeGreaterThan(analysis.chance!.pnmi);
+      expect(row.pnmi).toBeGreaterThan(analysis.chance!.pnmi!);
       expect(row.pnmi).toBeLessThanOrEqual(1);
       expect(row.ckaLogMel).toBeGreaterThan(0);
     }
@@ -117,10 +117,81 @@ test('little memory gives the same numbers, layer by layer', async () => {
   expect(await analyzeRun(run, { ...settings, metrics: ['clusters', 'cka'], memoryMiB: 1 })).toEqual(whole);
 });
 
-test('an aborted analysis says so, an unknown metric is refused', async () => {
+test('every metric can be named; what is there already is kept, and only the new one is measured', async () => {
+  fs.rmSync(path.join(run, 'analysis'), { recursive: true, force: true });
+  const rank = await analyzeRun(run, { ...settings, metrics: ['rank'] });
+  expect(Object.keys(rank[0].layers[0]).sort()).toEqual(['layer', 'rankMe']);
+  const named = { ...settings, abxTriples: 300, probeEpochs: 1, metrics: metricNames };
+  const [random, , , last] = await analyzeRun(run, named);
+  for (const row of last.layers) {
+    expect(Object.keys(row).sort()).toEqual(
+      'layer pnmi phonePurity clusterPurity activeClusters clusterPerplexity meanSegmentLength phoneInformation wordInformation ckaLayer0 ckaLogMel pwccaLayer0 pwccaLogMel pwccaPhone pwccaWord svccaLayer0 svccaLogMel svccaPhone svccaWord phoneProbeAccuracy wordProbeAccuracy speakerProbeAccuracy rankMe ckaPrevious cosineDistancePrevious abxWithin abxAcross'
+        .split(' ')
+        .sort(),
+    );
+    for (const value of Object.values(row)) expect(Number.isFinite(value)).toBe(true);
+    expect(row.abxWithin).toBeLessThan(0.3); // tones are easy
+    expect(row.phoneInformation).toBeGreaterThan(1);
+    expect(row.pwccaPhone).toBeGreaterThan(0.3);
+    expect(row.rankMe).toBeLessThanOrEqual(64);
+  }
+  expect(last.layers[0].pwccaLayer0).toBeCloseTo(1, 6);
+  expect(last.layers.map((row) => row.rankMe)).toEqual(
+    (await analyzeRun(run, { ...settings, metrics: ['rank'] }))[3].layers.map((row) => row.rankMe),
+  );
+  expect(random.layers[0].ckaPrevious).toBeUndefined();
+  expect(last.random!.layers).toEqual(random.layers);
+  expect(last.chance!.speakerProbeAccuracy).toBeLessThan(0.5);
+  expect(last.measured).toMatchObject({ clusters: { clusters: 12 }, drift: { previous: 'iteration-1/step-000020' } });
+  const measured: (number | undefined)[] = [];
+  const again = await analyzeRun(run, { ...named, onProgress: ({ layer }) => measured.push(layer) });
+  expect(measured).toEqual(Array(4).fill(undefined));
+  expect(again[3]).toEqual(last);
+  const other = await analyzeRun(run, { ...named, ckaFrames: 200, metrics: ['cka', 'rank'], onProgress: () => {} });
+  expect(other[3].layers[1].ckaLogMel).not.toBe(last.layers[1].ckaLogMel);
+  expect({ ...other[3].layers[1], ckaLogMel: 0, ckaLayer0: 0 }).toEqual({
+    ...last.layers[1],
+    ckaLogMel: 0,
+    ckaLayer0: 0,
+  });
+});
+
+test('without word alignments words are left out and the word probe says why; alignments given apart bring them', async () => {
+  const bare = path.join(root, 'bare');
+  fs.cpSync(run, bare, { recursive: true });
+  fs.rmSync(path.join(bare, 'analysis'), { recursive: true, force: true });
+  const corpus = path.join(root, 'tones-without-words');
+  fs.cpSync(path.join(root, 'tones'), corpus, { recursive: true });
+  const alignments = path.join(corpus, 'alignments.jsonl');
+  const lines = fs.readFileSync(alignments, 'utf8').trim().split('\n');
+  fs.writeFileSync(
+    alignments,
+    lines.map((line) => JSON.stringify({ ...JSON.parse(line), words: undefined })).join('\n'),
+  );
+  const config = path.join(bare, 'config.yaml');
+  fs.writeFileSync(config, fs.readFileSync(config, 'utf8').replace(path.join(root, 'tones'), corpus));
+  const [{ layers }] = await analyzeRun(bare, { ...settings, metrics: ['pwcca', 'information'] });
+  expect(layers[1].pwccaPhone).toBeGreaterThan(0.3);
+  expect(layers[1].pwccaWord ?? layers[1].wordInformation).toBeUndefined();
+  await expect(analyzeRun(bare, { ...settings, metrics: ['word-probe'] })).rejects.toThrow(/word alignments/);
+  const coverage: unknown[] = [];
+  const joined = await analyzeRun(bare, {
+    ...settings,
+    metrics: ['information'],
+    alignments: [path.join(root, 'tones', 'alignments.jsonl')],
+    onAlignments: (found) => coverage.push(found),
+  });
+  expect(coverage).toEqual([{ utterances: 58, phones: 58, words: 58, unknown: 0, mismatched: 0 }]);
+  expect(joined[0].layers[1].wordInformation).toBeGreaterThan(0);
+  expect(joined[0].layers[1].pwccaPhone).toBeUndefined(); // of other alignments
+});
+
+test('an aborted analysis says so, an unknown metric is refused with the nearest one', async () => {
   fs.rmSync(path.join(run, 'analysis'), { recursive: true, force: true });
   await expect(analyzeRun(run, { ...settings, signal: AbortSignal.abort() })).rejects.toMatchObject({
     code: 'HK_INTERRUPTED',
   });
   await expect(analyzeRun(run, { metrics: ['wer' as 'cka'] })).rejects.toMatchObject({ code: 'HK_ARGUMENT' });
+  await expect(analyzeRun(run, { metrics: ['pwca' as 'cka'] })).rejects.toThrow('did you mean "pwcca"?');
+  await expect(analyzeRun(run, { testFrames: 0 })).rejects.toThrow(/testFrames: expected a whole number/);
 });

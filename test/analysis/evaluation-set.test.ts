@@ -1,10 +1,6 @@
-import { evaluationSet, framePhones } from '../../lib/analysis/evaluation-set';
+import { evaluationSet } from '../../lib/analysis/evaluation-set';
+import { phoneOfFrames } from '../../lib/data/alignments';
 import type { Utterance } from '../../lib/data/types';
-
-const places = new Map([
-  ['a', 0],
-  ['b', 1],
-]);
 
 function utterance(id: string, speaker: string, seconds = 1): Utterance {
   const phones = [
@@ -20,7 +16,7 @@ test('a frame has the phone that sample 320 i + 200 lies in', () => {
     { label: 'b', start: boundary, end: 0.2 },
     { label: 'a', start: 0, end: boundary },
   ];
-  expect([...framePhones(segments, 6, places)]).toEqual([0, 0, 0, 1, 1, 1]);
+  expect([...phoneOfFrames({ ...utterance('u', 's'), phones: segments }, 6, ['a', 'b'])]).toEqual([0, 0, 0, 1, 1, 1]);
 });
 
 test('frames in gaps, after the last segment and with unknown phones have no label', () => {
@@ -30,7 +26,9 @@ test('frames in gaps, after the last segment and with unknown phones have no lab
     { label: 'b', start: 0.1, end: 0.12 },
   ];
   // centres: .0125, .0325, .0525, .0725, .0925, .1125, .1325
-  expect([...framePhones(segments, 7, places)]).toEqual([0, -1, -1, -1, -1, 1, -1]);
+  expect([...phoneOfFrames({ ...utterance('u', 's'), phones: segments }, 7, ['a', 'b'])]).toEqual([
+    0, -1, -1, -1, -1, 1, -1,
+  ]);
 });
 
 test('test utterances come from speakers that training has never heard', () => {

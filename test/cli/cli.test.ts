@@ -34,6 +34,7 @@ describe('hubertkit', () => {
       'analyze',
       'finetune',
       'reset-sweep',
+      'experiment',
       'report',
       'selftest',
       'doctor',
@@ -43,7 +44,16 @@ describe('hubertkit', () => {
     }
   });
 
+  test('experiment lists the questions, and suggests the nearest name for a wrong one', () => {
+    const { stdout } = hubertkit(['experiment']);
+    expect(stdout).toMatch(/^layer-reset +Does fine-tuning gain/m);
+    const { status, stderr } = hubertkit(['experiment', 'layer-rest', '--dry-run']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('Did you mean "layer-reset"?');
+  });
+
   test.each([
+    'experiment',
     'corpus',
     'pretrain',
     'kmeans',
@@ -116,6 +126,21 @@ describe('hubertkit', () => {
 
   test("require('hubertkit') loads neither packages nor the addon", () => {
     expect(loadedBy("require('hubertkit')")).toEqual([]);
+  });
+});
+
+describe('hubertkit analyze', () => {
+  test('a metric that is none is refused with the nearest one', () => {
+    const { status, stderr } = hubertkit(['analyze', '/some/run', '--metrics', 'clusters,pwca']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('HK_ARGUMENT: There is no metric "pwca"; did you mean "pwcca"?');
+  });
+
+  test('--help lists the metrics', () => {
+    const { stdout } = hubertkit(['analyze', '--help']);
+    for (const name of ['clusters', 'svcca', 'speaker-probe', 'drift', 'abx']) {
+      expect(stdout).toMatch(new RegExp(`^  ${name} +\\w`, 'm'));
+    }
   });
 });
 

@@ -152,6 +152,13 @@ test.each([
   });
 });
 
+test('a fine-tuning that failed before its first update leaves the folder to other options', async () => {
+  const out = path.join(root, 'failed');
+  await expect(finetune({ ...shared, trainSplits: ['none'] }, { out })).rejects.toMatchObject({ code: 'HK_CORPUS' });
+  const result = await finetune({ ...shared, updates: 2, evaluations: 1 }, { out });
+  expect(result.updates).toBe(2);
+});
+
 test('a sweep pairs its variants, compares them with k = 0 and is not repeated', async () => {
   const out = path.join(root, 'sweep');
   const { seed: _, ...options } = shared;
@@ -169,9 +176,25 @@ test('a sweep pairs its variants, compares them with k = 0 and is not repeated',
   const audio = (name: string) => points(path.join(out, name)).then((list) => list.map((p) => p.audioSeconds));
   expect(await audio('reset-0-seed-1')).toEqual(await audio('reset-2-seed-1'));
   expect(await audio('reset-0-seed-1')).not.toEqual(await audio('reset-0-seed-2'));
+  // Variants of a sweep run in processes of their own: the numbers are those of this one.
+  await finetune({ ...shared, resetTop: 1, seed: 2 }, { out: path.join(root, 'alone') });
+  const curve = async (folder: string) => withoutTime(await points(folder));
+  expect(await curve(path.join(out, 'reset-1-seed-2'))).toEqual(await curve(path.join(root, 'alone')));
   let updates = 0;
   expect(await resetSweep({ ...options, seeds: [1, 2] }, { out, onProgress: () => updates++ })).toEqual(summary);
   expect(updates).toBe(0);
+}, 120_000);
+
+test('a sweep that is stopped continues to the numbers of one that is not', async () => {
+  const options = { ...shared, k: [0], updates: 60 };
+  const whole = await resetSweep(options, { out: path.join(root, 'whole') });
+  const out = path.join(root, 'stopped');
+  const stop = new AbortController();
+  const onProgress = ({ done }: { done: number }) => done >= 40 && stop.abort();
+  const stopped = resetSweep(options, { out, signal: stop.signal, onProgress });
+  await expect(stopped).rejects.toMatchObject({ code: 'HK_INTERRUPTED' });
+  expect(fs.existsSync(path.join(out, 'reset-0-seed-1', 'checkpoint', 'DONE'))).toBe(true);
+  expect(await resetSweep(options, { out })).toEqual(whole);
 }, 120_000);
 
 test('dropping the top layer leaves a smaller network', async () => {

@@ -1,6 +1,6 @@
 /**
  * A language of tones: each letter is a chord of its own, words are letters with pauses between. It can be learnt in seconds,
- * and its phone alignments are exact.
+ * and its phone and word alignments are exact.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -26,10 +26,10 @@ export function writeToneCorpus(folder: string, sizes: ToneCorpusOptions): strin
     for (let i = 0; i < count; i++) {
       const id = `${split}-${String(i).padStart(3, '0')}`;
       const random = new Philox(7, number++);
-      const { samples, transcript, phones } = sentence(random);
+      const { samples, transcript, phones, spoken } = sentence(random);
       fs.writeFileSync(path.join(folder, `${id}.wav`), wav(samples));
       manifest.push(`${id}.wav\t${split}-${i % 3}\t${samples.length / rate}\t${transcript}\t${split}`);
-      alignments.push(JSON.stringify({ id, phones, words: [] }));
+      alignments.push(JSON.stringify({ id, phones, words: spoken }));
     }
   }
   fs.writeFileSync(path.join(folder, 'manifest.tsv'), `${manifest.join('\n')}\n`);
@@ -42,6 +42,7 @@ function sentence(random: Philox) {
     Array.from({ length: 1 + random.below(3) }, () => letters[random.below(letters.length)]).join(''),
   );
   const phones: [string, number, number][] = [];
+  const spoken: [string, number, number][] = [];
   const pieces: Float32Array[] = [];
   let at = 0;
   const add = (label: string, seconds: number, tone: (t: number) => number) => {
@@ -53,6 +54,7 @@ function sentence(random: Philox) {
   const pitch = 0.95 + 0.1 * random.uniform();
   add('sil', 0.1, () => 0);
   for (const word of words) {
+    const start = at / rate;
     for (const letter of word) {
       const hz = pitch * 250 * 1.5 ** letters.indexOf(letter);
       add(
@@ -62,6 +64,7 @@ function sentence(random: Philox) {
       );
       add('gap', 0.04, () => 0);
     }
+    spoken.push([word, start, at / rate]);
     add('sil', 0.1, () => 0);
   }
   const samples = new Float32Array(at);
@@ -70,5 +73,5 @@ function sentence(random: Philox) {
     samples.set(piece, start);
     start += piece.length;
   }
-  return { samples, transcript: words.join(' ').toLowerCase(), phones };
+  return { samples, transcript: words.join(' ').toLowerCase(), phones, spoken };
 }

@@ -190,11 +190,16 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     })()`);
   }
 
+  /** Waits: the page hears of another colour scheme a moment after it was set. */
+  async function untilPaperIs(colour: string): Promise<void> {
+    for (let tries = 0; tries < 100 && (await look()).paper !== colour; tries++) await page.waitForTimeout(50);
+  }
+
   seen('the page and its charts are dark where the reader wants that, and white on paper', async () => {
     const light = await look();
     expect(light).toMatchObject({ paper: PAPER, line: LINES[0] });
     await page.emulateMedia({ colorScheme: 'dark' });
-    await settled();
+    await untilPaperIs(DARK[PAPER]);
     expect(await look()).toEqual({ paper: DARK[PAPER], line: DARK[LINES[0]], width: light.width });
     const ink = await page.evaluate('getComputedStyle(document.body).color');
     expect(ink).toBe('rgb(228, 231, 235)');
@@ -203,7 +208,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
     await page.evaluate(`dispatchEvent(new Event('afterprint'))`);
     expect((await look()).paper).toBe(DARK[PAPER]);
     await page.emulateMedia({ colorScheme: 'light' });
-    await settled();
+    await untilPaperIs(PAPER);
     expect(await look()).toEqual(light);
   });
 

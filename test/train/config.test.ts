@@ -188,3 +188,14 @@ test('edit distance and the nearest name', () => {
   expect(nearest('LEARNINGRATE', ['learningRate', 'seed'])).toBe('learningRate');
   expect(nearest('xyz', ['learningRate'])).toBeUndefined();
 });
+
+test('a layer that predicts the labels besides the top one lies below it', () => {
+  const config = (layer: number) => ({ corpus: 'c', model: 'nano', out: 'o', loss: { intermediateLayers: [layer] } });
+  expect(resolveConfig(config(3)).loss).toEqual({
+    maskedWeight: 1,
+    unmaskedWeight: 0,
+    penalty: 10,
+    intermediateLayers: [3],
+  });
+  expect(() => resolveConfig(config(4))).toThrow(expect.objectContaining({ code: 'HK_CONFIG' }));
+});

@@ -5,11 +5,12 @@ import * as path from 'node:path';
 import { wrapped } from '../../binding';
 import { HubertkitError } from '../../errors';
 import { ioError, syncFolder, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../../formats/atomic';
+import { inProcesses } from '../../processes';
 import { channelRanges } from './channel';
 import type { Split } from './grammar';
-import { renderStreams } from './pool';
 import { type Speaker, speakers } from './speakers';
-import type { Recording, Stream } from './stream';
+import type { Recording, Stream, StreamOptions } from './stream';
+import type { StreamJob } from './worker';
 
 /** Changes with anything that changes the audio or the labels. */
 const generator = 1;
@@ -103,17 +104,16 @@ export async function makeEmbeddedCorpus(options: EmbeddedCorpusOptions): Promis
     await removeAbandoned(root);
     await fs.promises.mkdir(folder, { recursive: true });
     let seconds = 0;
-    const recordings = await renderStreams(planStreams(minutes * 60), {
-      folder,
-      seed,
-      clean,
-      processes: threads,
+    const recordings = await render(
+      planStreams(minutes * 60),
+      { folder, seed, clean },
+      threads,
       signal,
-      onRecording: (recording) => {
+      (recording) => {
         seconds += recording.seconds;
         onProgress?.({ seconds, total: minutes * 60 });
       },
-    });
+    );
     const file = describe(recordings, wanted);
     await writeFileAtomic(path.join(folder, 'manifest.tsv'), manifest(recordings));
     await writeJsonLines(path.join(folder, 'alignments.jsonl'), recordings.map(alignment));
@@ -126,6 +126,30 @@ export async function makeEmbeddedCorpus(options: EmbeddedCorpusOptions): Promis
   } finally {
     await fs.promises.rm(folder, { recursive: true, force: true });
   }
+}
+
+/** All recordings, in the order of the streams; the longest streams begin first, so that no process waits long at the end. */
+async function render(
+  streams: Stream[],
+  options: StreamOptions,
+  processes: number,
+  signal: AbortSignal | undefined,
+  onRecording: (recording: Recording) => void,
+): Promise<Recording[]> {
+  const recordings = new Map(streams.map((stream) => [stream, [] as Recording[]]));
+  const longestFirst = [...streams].sort((a, b) => b.seconds - a.seconds);
+  const jobs = longestFirst.map((stream): StreamJob => ({ stream, options }));
+  await inProcesses<StreamJob, Recording, void>(path.join(__dirname, 'worker.js'), jobs, {
+    processes,
+    does: 'synthesises speech',
+    whenStopped: 'kill',
+    signal,
+    onEvent: (index, recording) => {
+      recordings.get(jobs[index].stream)!.push(recording);
+      onRecording(recording);
+    },
+  });
+  return [...recordings.values()].flat();
 }
 
 /** Who says how much in which split: train, valid and test get 80, 8 and 12 % of the seconds, shared equally by their speakers. */

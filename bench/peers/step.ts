@@ -1,0 +1,73 @@
+/** Whole training steps beside PyTorch: first the same losses and gradient norms from the same weights, then the times. */
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { type StepBenchOptions, type TrainingStep, trainingStep } from '../../lib/bench/step';
+import { writeSafetensors } from '../../lib/formats/safetensors';
+import { type Comparison, interleaved, repeated } from './compare';
+import { inTemporaryFolder, Peer } from './peer';
+
+interface PeerRun {
+  seconds: number[];
+  loss: number;
+  gradient_norm: number;
+}
+
+/** How far loss and gradient norm may lie apart, as a share of them. */
+const tolerance = { f32: { loss: 1e-4, norm: 1e-3 }, bf16: { loss: 1e-2, norm: 5e-2 } };
+
+/** Updates of one turn. */
+const updates = 3;
+
+/**
+ * Times the step here and in PyTorch, twice: waiting threads that spin (OpenMP's default, best on a quiet machine) and that sleep at
+ * once (better beside other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
+ */
+export async function compareStep(options: StepBenchOptions, rounds: number): Promise<Comparison> {
+  const { preset, batch, seconds, precision = 'f32', threads = os.availableParallelism() } = options;
+  return inTemporaryFolder(async (folder) => {
+    await using step = await trainingStep(options);
+    await exportStep(step, batch, folder);
+    const start = (settings: NodeJS.ProcessEnv) =>
+      Peer.start('step.py', [folder, precision, threads], threads, settings);
+    await using spinning = await start({ GOMP_SPINCOUNT: undefined });
+    await using sleeping = await start({ GOMP_SPINCOUNT: '1000' });
+    await checkEqual(step, [spinning, sleeping], precision);
+    const side = (peer: Peer, how: string) => ({
+      name: `${peer.name}, ${how}`,
+      turn: async () => (await peer.ask<PeerRun>(`run ${updates}`)).seconds,
+    });
+    return interleaved(
+      `${preset} ${batch} x ${seconds} s, ${precision}`,
+      { name: 'hubertkit', turn: () => repeated(updates, () => step.update()) },
+      [side(spinning, 'spinning'), side(sleeping, 'sleeping')],
+      rounds,
+    );
+  });
+}
+
+async function exportStep({ model, input }: TrainingStep, batch: number, folder: string): Promise<void> {
+  await model.save(folder);
+  const rows = (length: number) => [batch, length / batch];
+  await writeSafetensors(path.join(folder, 'inputs.safetensors'), {
+    waveform: { dtype: 'F32', shape: rows(input.waveform.length), data: input.waveform },
+    labels: { dtype: 'I32', shape: rows(input.labels.length), data: input.labels },
+    mask: { dtype: 'U8', shape: rows(input.mask.length), data: input.mask },
+  });
+}
+
+/** Three updates on every side; they are the warm-up too. */
+async function checkEqual(step: TrainingStep, peers: Peer[], precision: 'f32' | 'bf16'): Promise<void> {
+  const { loss, norm } = tolerance[precision];
+  const apart = (a: number, b: number) => Math.abs(a - b) / Math.abs(b);
+  for (let update = 1; update <= 3; update++) {
+    const ours = await step.update();
+    for (const peer of peers) {
+      const theirs = await peer.ask<PeerRun>('run 1');
+      if (apart(ours.loss, theirs.loss) < loss && apart(ours.gradientNorm, theirs.gradient_norm) < norm) continue;
+      throw new Error(
+        `Update ${update} here and in ${peer.name} is not the same: loss ${ours.loss} and ${theirs.loss}, ` +
+          `gradient norm ${ours.gradientNorm} and ${theirs.gradient_norm}.`,
+      );
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * What this machine can do at most, measured by two ops: a large matrix product, and one read of more memory than any cache holds. With
+ * them the floor of an op is the longer of computing its FLOP and moving its bytes (Williams et al. 2009, "Roofline").
+ */
+import { wrapped } from '../binding';
+import { Graph, type Precision } from '../nn/graph';
+import { cast, linear, meanSquare } from '../nn/ops';
+import type { OpProfile } from '../nn/program';
+import { ParameterStore } from '../nn/store';
+import { pseudoRandom, round } from './median';
+
+export interface Roofline {
+  f32_gflops: number;
+  /** Absent where the processor does not multiply bf16. */
+  bf16_gflops?: number;
+  read_gbytes_per_s: number;
+}
+
+/** The fastest of several runs of each probe, on as many threads as are set. */
+export async function measureRoofline(device = 'cpu'): Promise<Roofline> {
+  const product = async (precision: Precision) => {
+    const { flops, seconds } = await fastest('linear', device, [2048, 1024], (g, x) => {
+      const weight = g.parameter('weight', [2048, 1024], { kind: 'normal', a: 0, b: 0.02 });
+      return linear(cast(x, precision), weight, null);
+    });
+    return round(flops / seconds / 1e9, 1);
+  };
+  const read = await fastest('mean_square', device, [32 * 2 ** 20], (_, x) => meanSquare(x));
+  return {
+    f32_gflops: await product('f32'),
+    ...(wrapped((n) => n.backendInfo()).bf16 && { bf16_gflops: await product('bf16') }),
+    read_gbytes_per_s: round(read.bytes / read.seconds / 1e9, 1),
+  };
+}
+
+/** The op `kind` of a small graph on a random x, at its fastest. */
+async function fastest(
+  kind: string,
+  device: string,
+  shape: number[],
+  build: (g: Graph, x: ReturnType<Graph['feed']>) => ReturnType<Graph['feed']>,
+): Promise<OpProfile> {
+  const g = new Graph(false);
+  g.parameter('one', [1], { kind: 'zeros' }); // a store has at least one
+  const y = build(g, g.feed('x', shape));
+  g.output('y', y.dtype === 'bf16' ? cast(y, 'f32') : y);
+  const store = new ParameterStore([...g.parameters.values()], device);
+  store.initialiseAll(1);
+  await using program = await g.compile(store);
+  const random = pseudoRandom(1);
+  const x = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random() - 0.5);
+  const runs: OpProfile[] = [];
+  for (let i = 0; i < 8; i++) {
+    await program.run({ x }, { profile: true });
+    runs.push(program.lastProfile.find((op) => op.kind === kind)!);
+  }
+  store.dispose();
+  return runs.reduce((a, b) => (a.seconds <= b.seconds ? a : b));
+}
+
+/** Seconds below which an op cannot run. Data that are still in a cache may move faster than that. */
+export function floorSeconds(
+  op: { flops: number; bytes: number },
+  roofline: Roofline,
+  precision: Precision = 'f32',
+): number {
+  const gflops = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
+  return Math.max(op.flops / gflops, op.bytes / roofline.read_gbytes_per_s) / 1e9;
+}
