@@ -290,9 +290,9 @@ function unit({ outcome, percent: hundredths }: ExperimentVerdict): string {
   return hundredths ? `${outcome} (%)` : outcome;
 }
 
-/** An interval that is not there is drawn as a point. */
+/** A difference without an interval (one seed: null in the file) is drawn as a point. */
 function asEstimate({ estimate: mean, low, high }: ExperimentVerdict['differences'][number]): Estimate {
-  return low === null || high === null ? { mean, low: mean, high: mean, n: 1 } : { mean, low, high, n: 2 };
+  return Number.isFinite(low) ? { mean, low, high, n: 2 } : { mean, low: mean, high: mean, n: 1 };
 }
 
 const NUMBER = /-?\d+(\.\d+)?/;

@@ -39,10 +39,15 @@ export interface Analysis {
   totalUpdates: number;
   audioSeconds: number;
   layers: LayerScores[];
+  /** Of CKA and of PWCCA to layer 0. */
   autoencoderIndex?: number;
+  autoencoderIndexCca?: number;
+  /** PWCCA to phones that the top layer has lost against the best. */
+  dropAtTopCca?: number;
   random?: { layers: LayerScores[] };
   mfcc?: { pnmi?: number };
-  chance?: { pnmi?: number };
+  /** What independent labels come to, by measure. */
+  chance?: { [measure: string]: number | undefined };
   clusters?: number;
   frames?: number;
 }
