@@ -11,7 +11,7 @@ const iteration = (n: number) => ({ name: `iteration ${n}`, where: { iteration: 
 export const informationOverPretraining: Experiment = {
   name: 'information-over-pretraining',
   question: 'Where does phone information stand in the network while it trains, and does the top layer keep it?',
-  metrics: ['clusters', 'cka', 'probe'],
+  metrics: ['clusters', 'cka', 'probe', 'pwcca', 'rank', 'drift'],
   cells: (scale) => [
     {
       name: 'three-iterations',

@@ -9,8 +9,9 @@
 import type { Cell, CellFineTuning, Comparison, Experiment, Outcome, Scale } from '../lib/experiments/experiment';
 import { progressiveSchedule } from './progressive';
 
+/** 0, 1, 2, 3, 4, 6, 8, ... L. */
 const blocks = (scale: Scale, from: number, to = scale.layers) =>
-  Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  Array.from({ length: to - from + 1 }, (_, i) => from + i).filter((k) => k <= 4 || k % 2 === 0 || k === scale.layers);
 
 /** The protocol on the model at the end of an iteration. */
 export function resetProtocol(scale: Scale, iteration: number): CellFineTuning[] {

@@ -103,9 +103,9 @@ function show(progress: Progress, event: ExperimentProgress): void {
     const { done, of, checkpoint } = event.event;
     progress.show({ label: `${label}: analysis`, done, total: of, unit: 'checkpoints', values: [checkpoint] });
   } else if (event.phase === 'fine-tuning') {
-    const { variant, update, updates, point } = event.event;
-    const which = `${label}: fine-tuning ${event.tuning + 1}/${event.tunings} ${variant}`;
-    progress.show({ label: which, done: update, total: updates, values: point ? errorRates(point) : [] });
+    const { variant, done, total, point } = event.event;
+    const values = [variant, ...(point ? errorRates(point) : [])];
+    progress.show({ label: `${label}: fine-tuning`, done, total, unit: 'updates', values });
   } else if (event.event.kind === 'update') {
     const { metrics, updates } = event.event;
     const values = [

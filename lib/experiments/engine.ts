@@ -14,7 +14,7 @@ import * as path from 'node:path';
 import { type AnalysisMetric, type AnalysisProgress, analyzeRun } from '../analysis';
 import { makeEmbeddedCorpus } from '../data/embedded';
 import { HubertkitError } from '../errors';
-import type { FinetuneProgress } from '../finetune';
+import type { SweepProgress } from '../finetune';
 import { readJson, readJsonLines, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
 import { firstDifference, openRun, type Progress, pretrain } from '../train';
 import type { Experiment } from './experiment';
@@ -29,7 +29,7 @@ export type ExperimentProgress =
   | ({ cell: string; seed: number; index: number; cells: number } & (
       | { phase: 'pretraining'; event: Progress }
       | { phase: 'analysis'; event: AnalysisProgress }
-      | { phase: 'fine-tuning'; event: FinetuneProgress; tuning: number; tunings: number }
+      | { phase: 'fine-tuning'; event: SweepProgress }
     ));
 
 export interface ExperimentHooks {
@@ -42,6 +42,7 @@ export interface CellCost {
   /** Audio that this cell itself was trained on: without the iterations that it took over. */
   audioSeconds: number;
   pretrainingSeconds: number;
+  /** Of the call that completed the cell. */
   analysisSeconds: number;
   finetuningSeconds: number;
 }
@@ -90,7 +91,7 @@ async function runCell(
 ): Promise<void> {
   const { folder, config, keys, seed } = cell;
   const at = { cell: cell.cell.name, seed, index, cells: plan.cells.length };
-  await pool.begin(config, keys);
+  await pool.begin(config, keys, metricsOf(plan.experiment));
   await pretrain(config, { signal, onProgress: (event) => onProgress({ ...at, phase: 'pretraining', event }) });
   pool.add(folder);
   const started = performance.now();
@@ -99,17 +100,15 @@ async function runCell(
     signal,
     onProgress: (event) => onProgress({ ...at, phase: 'analysis', event }),
   });
-  const analysisSeconds = (performance.now() - started) / 1000;
+  const analysed = performance.now();
   const tunings = await runFineTunings(plan, cell, {
     signal,
-    onProgress: (event, tuning) =>
-      onProgress({ ...at, phase: 'fine-tuning', event, tuning, tunings: cell.fineTunings.length }),
+    onProgress: (event) => onProgress({ ...at, phase: 'fine-tuning', event }),
   });
-  const finetuningSeconds = tunings.reduce((sum, { result }) => sum + result.wallSeconds, 0);
   await writeJsonAtomic(path.join(folder, 'cost.json'), {
     ...(await pretrainingCost(folder)),
-    analysisSeconds,
-    finetuningSeconds,
+    analysisSeconds: (analysed - started) / 1000,
+    finetuningSeconds: (performance.now() - analysed) / 1000,
   } satisfies CellCost);
   await writeJsonLines(rowsFile(cell), await rowsOf(plan.experiment.name, plan.out, cell, analyses, tunings));
 }

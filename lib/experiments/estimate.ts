@@ -13,6 +13,7 @@ import { fitKmeans } from '../cluster';
 import { openCorpus } from '../data/corpus';
 import { frameCount, sampleRate, type Utterance } from '../data/types';
 import { type FinetuneConfig, resolveFinetuneConfig } from '../finetune';
+import { shareOfCores } from '../finetune/side-by-side';
 import { fineTuningSplits } from '../finetune/splits';
 import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';
@@ -30,10 +31,12 @@ import { IterationPool } from './pool';
 
 /** What was measured here. */
 export interface Speed {
-  /** Audio-seconds a second of training, of a forward pass and of fine-tuning. */
+  /** Audio-seconds a second of training, of a forward pass and of all fine-tunings that run at once. */
   pretraining: number;
   forward: number;
   finetuning: number;
+  /** Fine-tunings that run at once. */
+  processes: number;
   /** Of compiling a step for one batch shape. */
   compileSeconds: number;
   /** Of fitting an iteration's centroids. */
@@ -75,7 +78,7 @@ export async function estimateExperiments(
   await makeCorpus(plans[0], { signal });
   const tuning = plans.find(({ cells }) => cells.some(({ fineTunings }) => fineTunings.length > 0));
   const ground = await measure(plans[0], tuning, signal);
-  const rehearsed = new Map<string, AnalysisSeconds>();
+  const rehearsed = new Map<string, number>();
   const pool = IterationPool.of(path.dirname(path.resolve(plans[0].out)));
   const cells: CellEstimate[] = [];
   for (const plan of plans) {
@@ -136,13 +139,14 @@ async function measure(plan: Plan, tuning: Plan | undefined, signal?: AbortSigna
     usable.length > 0
       ? fineTuningSplits(usable, { trainSplits: [], devSplits: [], testSplits: [] })
       : { dev: [], test: [], train: [] };
+  const fit = await kmeansSeconds(config, model.config.hiddenSize, secondsOfAll(train));
   return {
     speed: {
       pretraining: batchAudio / trainingSeconds,
       forward: batchAudio / forwardSeconds,
-      finetuning: tuning ? await finetuningSpeed(tuning, splits.train) : Number.NaN,
+      ...(tuning ? await finetuningSpeed(tuning, splits.train) : { finetuning: Number.NaN, processes: 1 }),
       compileSeconds,
-      kmeansSeconds: await kmeansSeconds(config, model.config.hiddenSize, secondsOfAll(train)),
+      kmeansSeconds: fit,
     },
     updateAudio: accumulation(config) * meanAudio(buckets),
     shapes: buckets.length,
@@ -171,11 +175,16 @@ function noise(
   return { [mel ? 'mel' : 'waveform']: data, frameLengths: new Int32Array(batch).fill(frames) };
 }
 
-/** Steps of fine-tuning in the shape that most examples have. */
-async function finetuningSpeed(plan: Plan, train: readonly Utterance[]): Promise<number> {
+/** Steps of fine-tuning in the shape that most examples have; of one process, times those that run at once. */
+async function finetuningSpeed(
+  plan: Plan,
+  train: readonly Utterance[],
+): Promise<Pick<Speed, 'finetuning' | 'processes'>> {
   const cell = plan.cells.find(({ fineTunings }) => fineTunings.length > 0)!;
   const config = modelConfig(cell.config);
   const o = tuningConfig(plan, cell, cell.fineTunings[0]);
+  const { threads, processes } = shareOfCores(o, config);
+  await wrappedAsync((n) => n.setThreads(threads || os.availableParallelism()));
   const buckets = lengthBuckets(
     train.map((utterance) => ({ utterance, frames: frameCount(utterance.samples) })),
     o.batchSeconds,
@@ -193,7 +202,7 @@ async function finetuningSpeed(plan: Plan, train: readonly Utterance[]): Promise
   const targetLengths = new Int32Array(usual.batch).fill(targetLength >> 1);
   const input = { ...noise(model, usual), targets, targetLengths };
   const seconds = await usualSeconds(() => step.run(input, { seed: 1, draw: 1, update: { learningRate: 0, step: 1 } }));
-  return audioOf(usual.batch * usual.frames) / seconds;
+  return { finetuning: (processes * audioOf(usual.batch * usual.frames)) / seconds, processes };
 }
 
 async function kmeansSeconds({ kmeans, schedule }: PretrainConfig, dim: number, trainSeconds: number): Promise<number> {
@@ -214,18 +223,12 @@ async function kmeansSeconds({ kmeans, schedule }: PretrainConfig, dim: number, 
   );
 }
 
-/** Seconds of the analysis of a checkpoint: of the first and the last of an iteration, and of one between them (no probes). */
-interface AnalysisSeconds {
-  end: number;
-  between: number;
-}
-
-/** Analyses a model that has learned nothing, in a folder that is removed again. */
+/** Seconds of the analysis of a checkpoint: of a model that has learned nothing, in a folder that is removed again. */
 async function rehearseAnalysis(
   config: PretrainConfig,
   metrics: AnalysisMetric[],
   signal?: AbortSignal,
-): Promise<AnalysisSeconds> {
+): Promise<number> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-rehearsal-'));
   try {
     const checkpoint = path.join(folder, 'iteration-1', 'checkpoints', 'step-000000');
@@ -236,11 +239,7 @@ async function rehearseAnalysis(
     await writeJsonAtomic(path.join(checkpoint, 'state.json'), state);
     await writeFileAtomic(path.join(checkpoint, 'DONE'), '');
     await writeFileAtomic(path.join(folder, 'config.yaml'), configYaml({ ...config, out: folder }));
-    const between = await secondsOf(() =>
-      analyzeRun(folder, { metrics: metrics.filter((metric) => metric !== 'probe'), signal }),
-    );
-    if (!metrics.includes('probe')) return { end: between, between };
-    return { end: await secondsOf(() => analyzeRun(folder, { metrics, signal })), between };
+    return await secondsOf(() => analyzeRun(folder, { metrics, signal }));
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
@@ -251,7 +250,7 @@ function cellEstimate(
   plan: Plan,
   cell: PlannedCell,
   { speed, updateAudio, shapes, seconds }: Ground,
-  analysis: AnalysisSeconds,
+  analysisSeconds: number,
   pool: IterationPool,
 ): CellEstimate {
   const { schedule, kmeans, validateEvery, checkpoints } = cell.config;
@@ -267,7 +266,7 @@ function cellEstimate(
     (updates * updateAudio) / speed.pretraining +
     (heard + validated) / speed.forward +
     trained.length * (speed.kmeansSeconds + shapes * speed.compileSeconds);
-  const analysed = trained.length * (2 * analysis.end + (checkpoints.keep - 2) * analysis.between);
+  const analysed = trained.length * checkpoints.keep * analysisSeconds;
   const tuned = cell.fineTunings.reduce(
     (sum, tuning) => sum + fineTuningSeconds(tuningConfig(plan, cell, tuning), speed, seconds, shapes),
     0,
@@ -294,7 +293,7 @@ function fineTuningSeconds(
 ): number {
   const evaluated = (evaluations + 1) * Math.min(curveSeconds, dev) + dev + test;
   const compiling = 4 * shapes * speed.compileSeconds;
-  return (updates * batchSeconds) / speed.finetuning + evaluated / speed.forward + compiling;
+  return (updates * batchSeconds) / speed.finetuning + evaluated / speed.forward + compiling / speed.processes;
 }
 
 function tuningConfig(plan: Plan, cell: PlannedCell, tuning: CellFineTuning): FinetuneConfig {

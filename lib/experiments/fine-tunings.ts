@@ -1,6 +1,6 @@
 /** The fine-tunings of a cell. Those of a seed see the same batches and masks, so that they are paired. */
 import * as path from 'node:path';
-import { type FinetuneOptions, type FinetuneProgress, resolveFinetuneConfig } from '../finetune';
+import type { FinetuneOptions, SweepProgress } from '../finetune';
 import { variantName } from '../finetune/config';
 import { resolveSource } from '../finetune/finetune';
 import { finetuneAll, shareOfCores } from '../finetune/side-by-side';
@@ -24,28 +24,34 @@ export function tuningOptions(plan: Plan, { seed, folder }: PlannedCell, tuning:
   };
 }
 
-/** Runs what is not finished. @throws what finetune throws */
+/** Runs what is not finished; results in the order of the cell's list. @throws what finetune throws */
 export async function runFineTunings(
   plan: Plan,
   cell: PlannedCell,
-  hooks: { signal?: AbortSignal; onProgress(progress: FinetuneProgress, index: number): void },
+  { signal, onProgress }: { signal?: AbortSignal; onProgress(progress: SweepProgress): void },
 ): Promise<FinishedTuning[]> {
   const planned = await Promise.all(cell.fineTunings.map((tuning) => plannedTuning(plan, cell, tuning)));
+  const updates = planned.map(() => 0);
   const results = await finetuneAll(
     planned.map(({ options, folder }) => ({ options, out: folder })),
     {
       processes: Math.max(1, ...planned.map(({ processes }) => processes)),
-      signal: hooks.signal,
-      onProgress: (index, progress) => hooks.onProgress(progress, index),
+      signal,
+      onProgress: (index, progress) => {
+        updates[index] = progress.update;
+        const done = updates.reduce((sum, update) => sum + update, 0);
+        onProgress({ ...progress, done, total: planned.length * progress.updates });
+      },
     },
   );
   return planned.map(({ tuning, folder }, i) => ({ tuning, folder, result: results[i] }));
 }
 
+/** The options of a fine-tuning with its share of the cores, and its folder. */
 async function plannedTuning(plan: Plan, cell: PlannedCell, tuning: CellFineTuning) {
-  const { config, source } = await resolveSource(tuningOptions(plan, cell, tuning));
+  const options = tuningOptions(plan, cell, tuning);
+  const { config, source } = await resolveSource(options);
   const { threads, processes } = shareOfCores(config, source.model);
-  const name = variantName(resolveFinetuneConfig(config, source.model));
-  const folder = path.join(cell.folder, 'finetune', `iteration-${tuning.iteration}`, name);
-  return { tuning, folder, processes, options: { ...tuningOptions(plan, cell, tuning), threads } };
+  const folder = path.join(cell.folder, 'finetune', `iteration-${tuning.iteration}`, variantName(config));
+  return { tuning, folder, processes, options: { ...options, threads } };
 }

@@ -6,7 +6,9 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
+import type { AnalysisMetric, CheckpointAnalysis } from '../analysis';
+import { readJson, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
+import { packageVersion } from '../train/session';
 import { configYaml, hasRun, keptUpdates, openRun, type PretrainConfig, type Run } from '../train';
 
 /** The first characters of the SHA-256 of a value's JSON. */
@@ -29,42 +31,58 @@ export interface Reused {
 
 /** Iterations of finished and unfinished runs, by their keys. */
 export class IterationPool {
-  private readonly places = new Map<string, string>();
+  private readonly places = new Map<string, string[]>();
 
   /** All runs in `<folder>/<experiment>/seed-N/<cell>`. */
   static of(folder: string): IterationPool {
     const pool = new IterationPool();
     for (const experiment of foldersIn(folder))
       for (const seed of foldersIn(experiment).filter((name) => /seed-\d+$/.test(name)))
-        for (const run of foldersIn(seed)) if (hasRun(run)) pool.add(run);
+        for (const run of foldersIn(seed)) pool.add(run);
     return pool;
   }
 
-  /** Notes the complete iterations of a run. */
+  /** Notes the complete iterations of a run; what another version has trained, or cannot be read, is left alone. */
   add(folder: string): void {
-    const { config, iterations } = openRun(folder);
-    for (const { iteration, complete } of iterations)
-      if (complete) this.places.set(iterationKey(config, iteration), folder);
+    const run = readable(folder);
+    if (run?.system?.hubertkit !== packageVersion()) return;
+    const { config, iterations } = run;
+    const complete = iterations.filter((iteration) => iteration.complete);
+    this.promise(
+      complete.map(({ iteration }) => iterationKey(config, iteration)),
+      folder,
+    );
   }
 
   /** Notes iterations that will be there. */
   promise(keys: readonly string[], folder: string): void {
-    for (const key of keys) this.places.set(key, folder);
+    for (const key of keys) this.places.set(key, [...(this.places.get(key) ?? []), folder]);
   }
 
   has(key: string): boolean {
     return this.places.has(key);
   }
 
-  /** Begins a run that is not there yet with as many iterations of another one as fit; nothing when there are none. */
-  async begin(config: PretrainConfig, keys: readonly string[]): Promise<void> {
+  /**
+   * Begins a run that is not there yet with as many iterations of another one as fit, and their analyses where they are by the same
+   * metrics; nothing when there are none.
+   */
+  async begin(config: PretrainConfig, keys: readonly string[], metrics: readonly AnalysisMetric[]): Promise<void> {
     if (hasRun(config.out)) return;
     for (let iterations = keys.length; iterations > 0; iterations--) {
-      const folder = this.places.get(keys[iterations - 1]);
-      if (folder === undefined || !keepsAll(openRun(folder), config, iterations)) continue;
-      await copyIterations(openRun(folder), config, iterations);
-      return;
+      const runs = (this.places.get(keys[iterations - 1]) ?? []).map((folder) => openRun(folder));
+      const run = runs.findLast((candidate) => keepsAll(candidate, config, iterations));
+      if (run) return copyIterations(run, config, iterations, metrics);
     }
+  }
+}
+
+function readable(folder: string): Run | undefined {
+  if (!hasRun(folder)) return undefined;
+  try {
+    return openRun(folder);
+  } catch {
+    return undefined; // of another version, or damaged: the experiment that it belongs to will say so
   }
 }
 
@@ -76,7 +94,12 @@ function keepsAll(run: Run, { schedule, checkpoints }: PretrainConfig, iteration
     .every(({ updates }, i) => keptUpdates(updates, checkpoints.keep).every((u) => there.has(`${i + 1}/${u}`)));
 }
 
-async function copyIterations(run: Run, config: PretrainConfig, iterations: number): Promise<void> {
+async function copyIterations(
+  run: Run,
+  config: PretrainConfig,
+  iterations: number,
+  metrics: readonly AnalysisMetric[],
+): Promise<void> {
   const target = config.out;
   const temporary = path.join(path.dirname(target), `.${path.basename(target)}.tmp`);
   fs.rmSync(temporary, { recursive: true, force: true });
@@ -88,7 +111,8 @@ async function copyIterations(run: Run, config: PretrainConfig, iterations: numb
     for (const checkpoint of run.checkpoints().filter((c) => c.iteration === iteration && kept.includes(c.update))) {
       await copy(checkpoint.folder, path.join(to, 'checkpoints', path.basename(checkpoint.folder)));
       const analysis = path.join('analysis', `${checkpoint.name.replace('/', '-')}.json`);
-      await copy(path.join(run.folder, analysis), path.join(temporary, analysis));
+      if (await isMeasuredBy(path.join(run.folder, analysis), metrics))
+        await copy(path.join(run.folder, analysis), path.join(temporary, analysis));
     }
   }
   const last = run.state(run.checkpoint(`iteration-${iterations}`));
@@ -108,6 +132,12 @@ async function copyIterations(run: Run, config: PretrainConfig, iterations: numb
   await writeFileAtomic(path.join(temporary, 'config.yaml'), configYaml(config));
   fs.rmSync(target, { recursive: true, force: true });
   fs.renameSync(temporary, target);
+}
+
+async function isMeasuredBy(file: string, metrics: readonly AnalysisMetric[]): Promise<boolean> {
+  if (!fs.existsSync(file)) return false;
+  const names = Object.keys((await readJson<CheckpointAnalysis>(file)).measured);
+  return names.length === metrics.length && metrics.every((name) => names.includes(name));
 }
 
 /** Copies a file or a folder if it is there; never an optimiser's state, which only the run that goes on from it needs. */

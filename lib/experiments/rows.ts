@@ -64,6 +64,8 @@ export interface FinetuneRow extends Place, Origin, CellFineTuning {
   updatesToBaselineWer?: number | null;
   updatesToBaselineCer?: number | null;
   bestUpdate: number;
+  /** Linear CKA of each layer 0..L before and after. */
+  ckaToStart: number[];
   trainMinutes: number;
   finetuneUpdates: number;
   finetuneAudioSeconds: number;
@@ -192,6 +194,7 @@ function finetuneRow(
     aucLog,
     aucCer,
     bestUpdate,
+    ckaToStart,
     trainMinutes,
     updates,
     audioSeconds,
@@ -214,6 +217,7 @@ function finetuneRow(
       updatesToBaselineCer: updatesToReach(cerCurve(curve), end.cer),
     }),
     bestUpdate,
+    ckaToStart,
     trainMinutes,
     finetuneUpdates: updates,
     finetuneAudioSeconds: audioSeconds,

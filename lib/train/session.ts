@@ -269,14 +269,17 @@ async function describe(folder: string, config: PretrainConfig): Promise<SystemI
   return JSON.parse(fs.readFileSync(file, 'utf8')) as SystemInfo;
 }
 
+/** The version of this package. */
+export function packageVersion(): string {
+  const file = path.join(packageRoot, 'package.json');
+  return (JSON.parse(fs.readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
 function systemInfo(): SystemInfo {
-  const { version } = JSON.parse(fs.readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as {
-    version: string;
-  };
   const git = gitRevision();
   return {
     startedAt: Date.now() / 1000,
-    hubertkit: version,
+    hubertkit: packageVersion(),
     node: process.version,
     platform: `${process.platform}-${process.arch} ${os.release()}`,
     cpu: os.cpus()[0]?.model ?? 'unknown',

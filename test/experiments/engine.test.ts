@@ -113,6 +113,19 @@ describe('an experiment', () => {
     expect(log(out())).toBe(log(alone));
   });
 
+  test('does not take over what another version of hubertkit has trained', async () => {
+    const alone = path.join(root, 'alone', 'heights', 'seed-1', 'layer-1', 'system.json');
+    const system = JSON.parse(fs.readFileSync(alone, 'utf8'));
+    const beside = (name: string) => path.join(root, 'alone', name);
+    const reused = (name: string) => fs.existsSync(path.join(beside(name), 'seed-1', 'layer-1', 'reused.json'));
+    await run(beside('same'), heights(1), { audioHours: (0.01 * 2) / 3 });
+    expect(reused('same')).toBe(true);
+    fs.rmSync(beside('same'), { recursive: true });
+    fs.writeFileSync(alone, JSON.stringify({ ...system, hubertkit: '0.0.1' }));
+    await run(beside('other'), heights(1), { audioHours: (0.01 * 2) / 3 });
+    expect(reused('other')).toBe(false);
+  });
+
   test('may get more seeds, but no other options', async () => {
     const events: string[] = [];
     await runExperiment(
@@ -162,4 +175,4 @@ test('layer-reset killed at random three times and started again ends with the s
   const rows = await timeless(killed);
   expect(rows).toEqual(await timeless(whole));
   expect(rows.filter((row) => 'kind' in row && row.kind === 'finetune')).toHaveLength(24);
-});
+}, 300_000);

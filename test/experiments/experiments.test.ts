@@ -49,6 +49,9 @@ test('layer reset: k from 0 to L at three label budgets, dropped and frozen vari
   }
   expect(tunings.filter(({ mode }) => mode === 'random').map(({ labelMinutes }) => labelMinutes)).toEqual([4, 12, 40]);
   expect(plan('layer-reset').seeds).toHaveLength(3);
+  const [deep] = cells('layer-reset', { preset: 'base' });
+  const ks = new Set(deep.fineTunings!.filter(({ mode }) => mode === 'reset').map(({ k }) => k));
+  expect([...ks]).toEqual([0, 1, 2, 3, 4, 6, 8, 10, 12]);
 });
 
 test('progressive: three strategies at equal and half training, from scratch and carried over, against two iterations', () => {

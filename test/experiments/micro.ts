@@ -1,4 +1,5 @@
 /** A model of one block and a corpus of tones, on which a whole experiment takes seconds. */
+import * as os from 'node:os';
 import type { ExperimentOptions } from '../../lib/experiments/plan';
 
 /** Iterations of usual length are 4 updates here; every fine-tuning has 4. */
@@ -31,6 +32,13 @@ export function microExperiment(
       updateSeconds: 4,
       kmeans: { initialisations: 1, maxIterations: 5 },
     },
-    finetune: { letters: 'ABCDEF', batchSeconds: 4, evaluations: 2, curveSeconds: 4 },
+    // All cores for each: fine-tunings run in this process, one after the other.
+    finetune: {
+      threads: os.availableParallelism(),
+      letters: 'ABCDEF',
+      batchSeconds: 4,
+      evaluations: 2,
+      curveSeconds: 4,
+    },
   };
 }
