@@ -22,6 +22,9 @@ export class CrossSums {
     readonly dx: number,
     readonly dy: number,
   ) {
+    if (!(Number.isInteger(dx) && Number.isInteger(dy) && dx > 0 && dy > 0)) {
+      throw new HubertkitError('HK_ARGUMENT', `Rows must have a whole number of values, from 1; got ${dx} and ${dy}.`);
+    }
     this.cross = new Float64Array(dx * dy);
     this.sumX = new Float64Array(dx);
     this.sumY = new Float64Array(dy);

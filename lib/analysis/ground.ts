@@ -18,8 +18,9 @@ import { frequentWords, type Segments, segmentsOf } from './segments';
 import type { AnalysisSettings } from './settings';
 import { SpeechSource } from './speech';
 
-/** Words that one-hot views, clusters and probes of words tell apart, at most. */
+/** Words that one-hot views, clusters and probes tell apart: so many at most, each so often among the fitting utterances. */
 const mostWords = 500;
+const leastOccurrences = 5;
 
 export type UtteranceSet = readonly PhonedUtterance[];
 export type Tier = 'phones' | 'words';
@@ -56,7 +57,7 @@ export class Ground {
   ) {
     this.fitLabels = labelsOf(set.fit);
     this.testLabels = labelsOf(set.test);
-    this.words = frequentWords(set.fit, mostWords);
+    this.words = frequentWords(set.fit, mostWords, leastOccurrences);
     this.halves = { dev: set.test.filter((_, i) => i % 2 === 0), test: set.test.filter((_, i) => i % 2 === 1) };
   }
 
@@ -127,7 +128,7 @@ export class Ground {
     if (this.words.length > 1 && this.segments.words(this.set.test).labels.length > 0) return;
     throw new HubertkitError(
       'HK_CORPUS',
-      `${measure} needs word alignments of training and of held-out utterances, and there are none. They are read from alignments.jsonl beside a manifest, or given apart (--alignments).`,
+      `${measure} needs word alignments of training and of held-out utterances, and there are none of words that occur ${leastOccurrences} times in training. They are read from alignments.jsonl beside a manifest, or given apart (--alignments).`,
     );
   }
 

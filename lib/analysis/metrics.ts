@@ -1,5 +1,6 @@
 /** The measures of a layer by name: what each needs, what decides its numbers, and how the pure functions are fed. */
 import { assignClusters, fitKmeans } from '../cluster';
+import { Philox } from '../data/philox';
 import { HubertkitError } from '../errors';
 import { nearest } from '../train/nearest';
 import { abxError } from './abx';
@@ -116,7 +117,13 @@ const table = {
         return { features: meanPooled(features(set), segments), labels: segments.labels };
       };
       const { fit, test } = ground.set;
-      const { accuracy, majorityAccuracy } = await probe(part(fit), part(test), ground.words.length, context);
+      const { accuracy, majorityAccuracy } = await probe(
+        part(fit),
+        part(test),
+        ground.words.length,
+        context,
+        wordPasses * context.settings.probeEpochs,
+      );
       return { layer: { wordProbeAccuracy: accuracy }, chance: { wordProbeAccuracy: majorityAccuracy } };
     },
   },
@@ -145,14 +152,8 @@ const table = {
       const phones = await segmentInformation('phones', context);
       const words = hasWords(context.ground) ? await segmentInformation('words', context) : undefined;
       return {
-        layer: {
-          phoneInformation: phones.mutualInformation,
-          ...(words && { wordInformation: words.mutualInformation }),
-        },
-        chance: {
-          phoneInformation: phones.chancePnmi * phones.phoneEntropy,
-          ...(words && { wordInformation: words.chancePnmi * words.phoneEntropy }),
-        },
+        layer: { phoneInformation: phones.information, ...(words && { wordInformation: words.information }) },
+        chance: { phoneInformation: phones.chance, ...(words && { wordInformation: words.chance }) },
       };
     },
   },
@@ -220,9 +221,11 @@ export const defaultMetrics: readonly AnalysisMetric[] = ['clusters', 'cka', 'pr
 
 /** @throws HK_ARGUMENT for a name that is none, with the nearest one */
 export function checkMetrics(names: readonly string[]): AnalysisMetric[] {
+  if (!Array.isArray(names))
+    throw new HubertkitError('HK_ARGUMENT', `Metrics: expected a list of names, got ${names}.`);
   for (const name of names) {
-    if (name in table) continue;
-    const meant = nearest(name, metricNames);
+    if (Object.hasOwn(table, name)) continue;
+    const meant = nearest(String(name), metricNames);
     throw new HubertkitError(
       'HK_ARGUMENT',
       `There is no metric "${name}"${meant ? `; did you mean "${meant}"?` : '.'} There are: ${metricNames.join(', ')}.`,
@@ -276,30 +279,43 @@ async function clustersOf(
 const hasWords = ({ words, set, segments }: Ground) =>
   words.length > 1 && [set.fit, set.test].every((part) => segments.words(part).labels.length > 0);
 
-/** Clusters of mean-pooled segments against their labels (there called phones); a cluster for every two segments, at most K. */
+/** Orders of the labels that the chance level of information is the mean of. */
+const shuffles = 5;
+
+/**
+ * Mutual information, in nats, of labels and clusters of mean-pooled segments, and that of shuffled labels and the same clusters.
+ * There is a cluster for every two fitting segments, at most K.
+ */
 async function segmentInformation(
   tier: Tier,
   { features, ground, settings, signal }: LayerContext,
-): Promise<ClusteringMeasures> {
+): Promise<{ information: number; chance: number }> {
   const { fit, test } = ground.set;
-  const part = (set: UtteranceSet) => ({ set, segments: ground.segments[tier](set) });
-  const [fitted, tested] = [part(fit), part(test)].map(({ set, segments }) => ({
-    labels: segments.labels,
-    pooled: meanPooled(features(set), segments),
-  }));
-  const clusters = Math.max(1, Math.min(settings.clusters, fitted.labels.length >> 1));
+  const pooled = (set: UtteranceSet) => meanPooled(features(set), ground.segments[tier](set));
+  const fitted = pooled(fit);
   const { dimensions } = features(fit);
-  const labels = await clustersOf(fitted.pooled, tested.pooled, dimensions, clusters, settings, signal);
-  return clusteringMeasures(tested.labels, labels, { phones: ground.vocabulary(tier).length, clusters });
+  const count = Math.max(1, Math.min(settings.clusters, fitted.length / dimensions / 2));
+  const clusters = await clustersOf(fitted, pooled(test), dimensions, Math.floor(count), settings, signal);
+  const sizes = { phones: ground.vocabulary(tier).length, clusters: settings.clusters };
+  const { labels } = ground.segments[tier](test);
+  const information = (of: Int32Array) => clusteringMeasures(of, clusters, sizes).mutualInformation;
+  let chance = 0;
+  for (let i = 0; i < shuffles; i++)
+    chance += information(new Philox(settings.seed, i).shuffle(labels.slice())) / shuffles;
+  return { information: information(labels), chance };
 }
+
+/** Passes over segments for each pass of a probe over frames: there are far fewer segments. */
+const wordPasses = 8;
 
 function probe(
   train: LabelledFrames,
   test: LabelledFrames,
   classes: number,
   { settings, signal }: LayerContext,
+  epochs = settings.probeEpochs,
 ): ReturnType<typeof linearProbe> {
-  return linearProbe(train, test, { classes, epochs: settings.probeEpochs, seed: settings.seed, signal });
+  return linearProbe(train, test, { classes, epochs, seed: settings.seed, signal });
 }
 
 /**

@@ -60,12 +60,13 @@ export function oneHot(labels: Int32Array, classes: number): Float32Array {
   return rows;
 }
 
-/** The most frequent words of a set, silences left out, at most `most` of them; sorted. */
-export function frequentWords(set: readonly PhonedUtterance[], most: number): string[] {
+/** The most frequent words of a set, at most `most` of those that occur `least` times, silences left out; sorted. */
+export function frequentWords(set: readonly PhonedUtterance[], most: number, least: number): string[] {
   const counts = new Map<string, number>();
   const count = ({ label }: Segment) => counts.set(label, (counts.get(label) ?? 0) + 1);
   for (const { utterance } of set) utterance.words?.filter(({ label }) => !isSilence(label)).forEach(count);
-  const byFrequency = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+  const frequent = [...counts].filter(([, count]) => count >= least);
+  const byFrequency = frequent.sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
   return byFrequency
     .slice(0, most)
     .map(([word]) => word)

@@ -56,14 +56,12 @@ export interface DemoResult {
   wallSeconds: number;
 }
 
-/** Rates that turn a budget into updates: the nano model on two ordinary cores, rounded down. */
+/** Rates that turn minutes of budget into updates: the nano model on two ordinary cores, rounded down. */
 const rates = {
-  /** Share of the budget for pretraining; the rest is for labels, analysis and fine-tuning. */
-  pretraining: 0.6,
-  /** Audio trained on in a minute. */
+  /** Audio that is trained on: half of the time. The rest is for the corpus, labels, analysis and fine-tuning. */
   audioSecondsPerMinute: 9000,
-  /** Updates of one fine-tuning for each minute of budget, within `finetuneUpdates`. */
-  finetuneUpdatesPerMinute: 100,
+  /** Updates of one fine-tuning, within `finetuneUpdates`. */
+  finetuneUpdatesPerMinute: 120,
   finetuneUpdates: [100, 3000],
 };
 
@@ -82,7 +80,7 @@ const teacherLayer = 2;
 
 /** The configuration of the pretraining that a budget allows. */
 export function demoConfig(o: { budgetSeconds: number; corpus: string; out: string; seed: number }): PretrainOptions {
-  const audio = (o.budgetSeconds / 60) * rates.pretraining * rates.audioSecondsPerMinute;
+  const audio = (o.budgetSeconds / 60) * rates.audioSecondsPerMinute;
   const updates = Math.max(20, Math.round(audio / 2 / updateSeconds));
   return {
     corpus: `embedded:${o.corpus}`,

@@ -34,7 +34,8 @@ export interface ExperimentSummary {
   corpus: string;
   seeds: number[];
   unitUpdates: number;
-  verdicts: (Verdict & { better: Outcome['better']; conditions: ConditionValues[] })[];
+  /** With how their numbers are shown: `percent` as in their sentences. */
+  verdicts: (Verdict & Pick<Outcome, 'better' | 'percent'> & { conditions: ConditionValues[] })[];
   /** Of all cells; audio and seconds of iterations that a cell took over are not counted. */
   cost: CellCost & { cells: number; seconds: number };
 }
@@ -74,6 +75,7 @@ async function judge(plan: Plan, { outcome, baseline, others }: Comparison, rows
   return {
     ...verdict({ outcome: label, better, percent, baseline: baseline.name, others: compared }),
     better,
+    ...(percent && { percent }),
     conditions,
   };
 }

@@ -79,7 +79,12 @@ export function base(
   const shown = series.filter((entry) => (entry.data as Cell[][]).length > 0);
   const names = shown.map((entry) => entry.name as string).filter((name) => !name.includes('interval'));
   const top = (width: number) => 26 + 18 * legendRows(names, width);
-  const labels = { color: INK, hideOverlap: true, showMinLabel: !o.pad, showMaxLabel: !!o.integerX && !o.pad };
+  const labels = {
+    color: INK,
+    hideOverlap: true,
+    showMinLabel: !o.pad,
+    showMaxLabel: o.logX || (!!o.integerX && !o.pad),
+  };
   const option = {
     ...frame('axis'),
     legend: { type: 'plain', top: 0, left: 'center', itemWidth: 28, textStyle: { color: INK }, data: names },
@@ -182,6 +187,19 @@ export function interval(
     tooltip: { show: false },
   };
   return bars.length ? [means, whiskers] : [means];
+}
+
+/** `option` with a line at zero of an axis. */
+export function zeroLine(option: Option, axisOfValues: 'xAxis' | 'yAxis'): Option {
+  const [first, ...others] = option.series as Option[];
+  const markLine = {
+    silent: true,
+    symbol: 'none',
+    label: { show: false },
+    lineStyle: { color: QUIET, type: 'solid', width: 1 },
+    data: [{ [axisOfValues]: 0 }],
+  };
+  return { ...option, series: [{ ...first, markLine }, ...others] };
 }
 
 /** At most MOST_POINTS points, gaps and the last point kept. */

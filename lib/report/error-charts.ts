@@ -1,5 +1,17 @@
 /** Word and character error of fine-tuning, against the layers reset and against updates. */
-import { base, type Cell, type Chart, cell, interval, line, type Option, percent, thin, type View } from './chart';
+import {
+  base,
+  type Cell,
+  type Chart,
+  cell,
+  interval,
+  line,
+  type Option,
+  percent,
+  thin,
+  type View,
+  zeroLine,
+} from './chart';
 import { type ErrorKey, type ErrorRate, errorEstimate, errorRates, isSaturated } from './errors';
 import type { FineTuning, Sweep } from './read';
 import { type Estimate, groupVariants } from './statistics';
@@ -68,7 +80,7 @@ function differenceViews(sweeps: Sweep[], rates: ErrorRate[]): View[] {
       pad: true,
       zero: true,
     });
-    return series.length ? [{ id: `difference-by-k-${key}`, name, option }] : [];
+    return series.length ? [{ id: `difference-by-k-${key}`, name, option: zeroLine(option, 'yAxis') }] : [];
   });
 }
 

@@ -10,7 +10,7 @@ export interface ErrorRate {
   name: string;
 }
 
-const RATES: ErrorRate[] = [
+export const RATES: ErrorRate[] = [
   { key: 'testWer', name: 'WER on test' },
   { key: 'testLexiconWer', name: 'WER (lexicon) on test' },
   { key: 'testCer', name: 'CER on test' },

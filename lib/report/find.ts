@@ -1,28 +1,35 @@
-/** Finding run folders, and telling them apart by name. */
+/** Finding the folders of runs and experiments, and telling runs apart by name. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import type { RunData } from './read';
 
 const DEEPEST = 3;
+const RUN_FILES = ['config.yaml', 'metrics.jsonl', 'analysis', 'finetune'];
 
-/** The run folders among and below `folders`. A folder that has none stands for itself: reading it says what is wrong. */
-export async function findRuns(folders: string[]): Promise<string[]> {
-  const found = await Promise.all(
-    folders.map(async (folder) => {
-      const runs = await runsBelow(folder, DEEPEST);
-      return runs.length ? runs : [folder];
-    }),
-  );
-  return [...new Set(found.flat().map((folder) => path.resolve(folder)))];
+export interface Subject {
+  kind: 'run' | 'experiment';
+  folder: string;
 }
 
-async function runsBelow(folder: string, levels: number): Promise<string[]> {
+/** What is among and below `folders`. One that has nothing is taken for a run: reading it says what is wrong. */
+export async function findSubjects(folders: string[]): Promise<Subject[]> {
+  const found = await Promise.all(
+    folders.map(async (folder): Promise<Subject[]> => {
+      const below = await subjectsBelow(path.resolve(folder), DEEPEST);
+      return below.length ? below : [{ kind: 'run', folder }];
+    }),
+  );
+  return [...new Map(found.flat().map((subject) => [subject.folder, subject])).values()];
+}
+
+async function subjectsBelow(folder: string, levels: number): Promise<Subject[]> {
   const entries = await fs.readdir(folder, { withFileTypes: true }).catch(() => []);
   const names = entries.map(({ name }) => name);
-  if (['config.yaml', 'metrics.jsonl', 'analysis', 'finetune'].some((name) => names.includes(name))) return [folder];
+  if (names.includes('results.jsonl')) return [{ kind: 'experiment', folder }];
+  if (RUN_FILES.some((name) => names.includes(name))) return [{ kind: 'run', folder }];
   if (levels === 0) return [];
   const inner = entries.filter((entry) => entry.isDirectory()).map(({ name }) => path.join(folder, name));
-  return (await Promise.all(inner.sort().map((name) => runsBelow(name, levels - 1)))).flat();
+  return (await Promise.all(inner.sort().map((name) => subjectsBelow(name, levels - 1)))).flat();
 }
 
 /** Runs by the last parts of their paths, as many as tell them apart. */

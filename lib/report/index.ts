@@ -2,9 +2,12 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { charts } from './charts';
 import { qualityByCompute, sideBySide } from './comparison-charts';
-import { findRuns, nameRuns } from './find';
-import { page, type Section } from './html';
+import { experimentCharts } from './experiment-charts';
+import { experimentSummary } from './experiment-summary';
+import { findSubjects, nameRuns, type Subject } from './find';
+import { escapeText, page, type Section } from './html';
 import { type RunData, readRun } from './read';
+import { type ExperimentData, readExperiment } from './read-experiment';
 import { referenceNumbers } from './reference-numbers';
 import { summary } from './summary';
 
@@ -27,21 +30,20 @@ export interface ReportResult {
 const SVG_SIZE = { width: 900, height: 460 };
 
 /**
- * Writes a self-contained page about one or several run folders, or folders that hold runs, and every chart of it as an SVG
- * file. Parts that a run does not have (yet) are left out. Throws HK_IO and HK_FORMAT when a folder has no run.
+ * Writes a self-contained page about runs and experiments, and every chart of it as an SVG file. A folder is a run's, an
+ * experiment's, or holds such folders. Parts that a run does not have (yet) are left out.
+ * Throws HK_IO and HK_FORMAT when there is nothing to report in a folder.
  */
 export async function report(folders: string | string[], options: ReportOptions = {}): Promise<ReportResult> {
   const given = [folders].flat();
-  const runs = nameRuns(await Promise.all((await findRuns(given)).map(readRun)));
   const html = path.resolve(options.out ?? path.join(given[0], 'report.html'));
   const figures = path.resolve(options.figures ?? path.join(path.dirname(html), 'figures'));
-  const several = runs.length > 1;
-  const sections = [...(several ? [comparison(runs)] : []), ...runs.map(runSection)];
+  const sections = await readSections(given);
   const drawings = draw(sections);
   await fs.mkdir(figures, { recursive: true });
   const written: string[] = [];
   for (const { id, name, charts: built } of sections) {
-    const prefix = several && id !== 'comparison' ? `${name.replaceAll('/', '-')}-` : '';
+    const prefix = sections.length > 1 && id !== 'comparison' ? `${name.replaceAll('/', '-')}-` : '';
     for (const view of built.flatMap((chart) => chart.views)) {
       const file = path.join(figures, `${prefix}${view.id}.svg`);
       await write(file, drawings.get(`${id}-${view.id}`)!);
@@ -50,6 +52,30 @@ export async function report(folders: string | string[], options: ReportOptions 
   }
   await write(html, await page(sections, drawings));
   return { html, figures: written, summary: sections.flatMap(({ sentences }) => sentences) };
+}
+
+/** Experiments, then runs, side by side first when there are several. */
+async function readSections(folders: string[]): Promise<Section[]> {
+  const subjects = await findSubjects(folders);
+  const of = (kind: Subject['kind']) => subjects.filter((subject) => subject.kind === kind);
+  const experiments = await Promise.all(of('experiment').map(({ folder }) => readExperiment(folder)));
+  const runs = nameRuns(await Promise.all(of('run').map(({ folder }) => readRun(folder))));
+  return [
+    ...experiments.map(experimentSection),
+    ...(runs.length > 1 ? [comparison(runs)] : []),
+    ...runs.map(runSection),
+  ];
+}
+
+function experimentSection(data: ExperimentData, index: number): Section {
+  return {
+    id: `e${index}`,
+    name: data.experiment,
+    sentences: experimentSummary(data),
+    listings: [],
+    charts: experimentCharts(data),
+    files: [],
+  };
 }
 
 function runSection(run: RunData, index: number): Section {
@@ -79,11 +105,17 @@ function draw(sections: Section[]): Map<string, string> {
   const echarts = require('echarts') as typeof import('echarts');
   const svg = new Map<string, string>();
   for (const { id, charts: built } of sections) {
-    for (const view of built.flatMap((chart) => chart.views)) {
-      const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
-      instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
-      svg.set(`${id}-${view.id}`, instance.renderToSVGString());
-      instance.dispose();
+    for (const chart of built) {
+      for (const view of chart.views) {
+        const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
+        instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
+        const title = `<title>${escapeText(`${chart.title}: ${view.name}`)}</title>`;
+        svg.set(
+          `${id}-${view.id}`,
+          instance.renderToSVGString().replace('>', () => `>${title}`),
+        );
+        instance.dispose();
+      }
     }
   }
   return svg;

@@ -143,16 +143,15 @@ export function layerCurves(analyses: Analysis[]): Chart | undefined {
   };
 }
 
-/** What a measure is compared with: the untrained network and, for PNMI, the MFCC labels and chance. */
+/** What a measure is compared with, where it was measured: the untrained network, chance, and for PNMI the MFCC labels. */
 function references(analysis: Analysis, key: string, random: Analysis['random']): Option[] {
   const series = random ? [line('random initialisation', curve(random.layers, key), 'random', { symbols: true })] : [];
-  if (key !== 'pnmi') return series;
   const ends = [analysis.layers[0].layer, analysis.layers.at(-1)!.layer];
   const level = (value: number | undefined) => (typeof value === 'number' ? ends.map((x) => [x, round(value)]) : []);
   return [
     ...series,
-    line('MFCC labels', level(analysis.mfcc?.pnmi), 'mfcc'),
-    line('chance', level(analysis.chance?.pnmi), 'chance'),
+    line('MFCC labels', level(key === 'pnmi' ? analysis.mfcc?.pnmi : undefined), 'mfcc'),
+    line('chance', level(analysis.chance?.[key]), 'chance'),
   ];
 }
 
@@ -173,47 +172,47 @@ function room(values: number[]): { min: number; max: number } {
   return { min: round(Math.floor(low / unit) * unit), max: round(Math.ceil(high / unit) * unit) };
 }
 
+/** What tells whether the top layer returns to the input, by the names of the views. */
+const RETURNS: { id: string; name: string; value: (analysis: Analysis) => number | undefined }[] = [
+  { id: 'index', name: 'autoencoder index', value: (a) => a.autoencoderIndex },
+  { id: 'drop', name: 'PNMI lost at the top', value: pnmiLostAtTheTop },
+  { id: 'index-cca', name: 'autoencoder index of PWCCA', value: (a) => a.autoencoderIndexCca },
+  { id: 'drop-cca', name: 'PWCCA to phones lost at the top', value: (a) => a.dropAtTopCca },
+];
+
 export function autoencoder(analyses: Analysis[]): Chart | undefined {
-  const measured = analyses.filter((analysis) => typeof analysis.autoencoderIndex === 'number');
-  if (!measured.length) return undefined;
-  const iterations = [...new Set(measured.map((analysis) => analysis.iteration))];
-  const drop = (analysis: Analysis) => {
-    const best = bestLayer(analysis.layers, 'pnmi');
-    const top = analysis.layers.at(-1)?.pnmi;
-    return best && typeof top === 'number' ? best.value - top : undefined;
-  };
-  const build = (name: string, value: (analysis: Analysis) => number | undefined) =>
-    base(
-      name,
-      'audio processed (seconds)',
-      iterations.map((iteration, index) => {
-        const own = measured.filter((analysis) => analysis.iteration === iteration && value(analysis) !== undefined);
-        return line(
-          `iteration ${iteration}`,
-          own.map((a) => [round(a.audioSeconds), round(value(a)!)]),
-          index,
-          { symbols: true },
-        );
-      }),
-    );
+  const iterations = [...new Set(analyses.map((analysis) => analysis.iteration))];
+  const present = RETURNS.filter(({ value }) => analyses.some((analysis) => value(analysis) !== undefined));
+  const views = present.map(({ id, name, value }): View => {
+    const series = iterations.map((iteration, index) => {
+      const own = analyses.filter((analysis) => analysis.iteration === iteration && value(analysis) !== undefined);
+      const data = own.map((analysis) => [round(analysis.audioSeconds), round(value(analysis)!)]);
+      return line(`iteration ${iteration}`, data, index, { symbols: true });
+    });
+    return { id: `autoencoder-${id}`, name, option: base(name, 'audio processed (seconds)', series) };
+  });
   return {
     id: 'autoencoder',
     title: 'Autoencoder behaviour of the top layer',
     caption:
-      'Autoencoder index: 0 when every layer is less similar to the input (layer 0) than the one below, 1 when the top layer has come all the way back to it. Drop at the top: PNMI of the best layer minus PNMI of the top layer.',
-    views: [
-      {
-        id: 'autoencoder-index',
-        name: 'autoencoder index',
-        option: build('autoencoder index', (a) => a.autoencoderIndex),
-      },
-      { id: 'autoencoder-drop', name: 'PNMI lost at the top', option: build('PNMI lost at the top', drop) },
-    ].filter((view) => (view.option.series as Option[]).length > 0),
+      'Autoencoder index: 0 when every layer is less similar to the input (layer 0) than the one below, 1 when the top layer has come all the way back to it; by CKA, or by PWCCA where that is said. Lost at the top: the best layer’s value minus the top layer’s.',
+    views,
     table: {
-      columns: ['iteration', 'totalUpdates', 'audioSeconds', 'autoencoderIndex', 'pnmiLostAtTheTop'],
-      rows: measured.map((a) => [a.iteration, a.totalUpdates, a.audioSeconds, a.autoencoderIndex!, drop(a) ?? null]),
+      columns: ['iteration', 'totalUpdates', 'audioSeconds', ...present.map(({ name }) => name)],
+      rows: analyses.map((a) => [
+        a.iteration,
+        a.totalUpdates,
+        a.audioSeconds,
+        ...present.map(({ value }) => value(a) ?? null),
+      ]),
     },
   };
+}
+
+function pnmiLostAtTheTop({ layers }: Analysis): number | undefined {
+  const best = bestLayer(layers, 'pnmi');
+  const top = layers.at(-1)?.pnmi;
+  return best && typeof top === 'number' ? best.value - top : undefined;
 }
 
 function presentMetrics(analyses: Analysis[]) {

@@ -3,6 +3,7 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { HubertkitError } from '../errors';
 import type { ErrorKey } from './errors';
+import { json, jsonLines, list, text } from './files';
 
 /** One line of metrics.jsonl. Losses in bits per frame; `audioSeconds` counts from the start of the run. */
 export interface TrainingPoint {
@@ -38,10 +39,15 @@ export interface Analysis {
   totalUpdates: number;
   audioSeconds: number;
   layers: LayerScores[];
+  /** Of CKA and of PWCCA to layer 0. */
   autoencoderIndex?: number;
+  autoencoderIndexCca?: number;
+  /** PWCCA to phones that the top layer has lost against the best. */
+  dropAtTopCca?: number;
   random?: { layers: LayerScores[] };
   mfcc?: { pnmi?: number };
-  chance?: { pnmi?: number };
+  /** What independent labels come to, by measure. */
+  chance?: { [measure: string]: number | undefined };
   clusters?: number;
   frames?: number;
 }
@@ -167,38 +173,4 @@ async function readFineTunings(folder: string): Promise<FineTuning[]> {
 async function readSweeps(folder: string): Promise<Sweep[]> {
   const read = ['reset', 'drop'].map((mode) => json<Partial<Sweep>>(path.join(folder, `summary-${mode}.json`), {}));
   return (await Promise.all(read)).filter((sweep): sweep is Sweep => Array.isArray(sweep.rows));
-}
-
-async function text(file: string): Promise<string | undefined> {
-  return fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-    throw new HubertkitError('HK_IO', `Cannot read ${file}: ${error.message}`, { cause: error });
-  });
-}
-
-async function list(folder: string): Promise<string[]> {
-  return (await fs.readdir(folder).catch(() => [])).sort();
-}
-
-async function json<T>(file: string, fallback: T): Promise<T> {
-  const content = await text(file);
-  if (content === undefined) return fallback;
-  try {
-    return JSON.parse(content) as T;
-  } catch (error) {
-    throw new HubertkitError('HK_FORMAT', `${file} is not JSON: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-/** The lines of a .jsonl file. A last line that a running process has half written is left out. */
-async function jsonLines(file: string): Promise<Record<string, unknown>[]> {
-  const lines = ((await text(file)) ?? '').split('\n').filter((line) => line.trim());
-  return lines.flatMap((line, index) => {
-    try {
-      return [JSON.parse(line)];
-    } catch (error) {
-      if (index === lines.length - 1) return [];
-      throw new HubertkitError('HK_FORMAT', `${file}, line ${index + 1}, is not JSON`, { cause: error });
-    }
-  });
 }

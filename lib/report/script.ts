@@ -11,8 +11,8 @@ export const SCRIPT = `
   const charts = [];
   let onPaper = false;
 
-  for (const figure of document.querySelectorAll('figure')) {
-    const box = figure.querySelector('.chart');
+  for (const box of document.querySelectorAll('.chart')) {
+    const figure = box.closest('figure');
     const select = figure.querySelector('select');
     const views = figure.querySelector('.views');
     const slider = figure.querySelector('.steps');

@@ -24,9 +24,10 @@ details { margin-top: .75rem; font-size: .9rem; }
 summary { cursor: pointer; padding: .25rem 0; }
 .scroll { overflow: auto; max-height: 28rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--edge); text-align: left; white-space: nowrap; }
-th { position: sticky; top: 0; background: var(--paper); }
-td.n { text-align: right; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--edge); text-align: left; }
+th { white-space: nowrap;  position: sticky; top: 0; background: var(--paper); }
+td { min-width: 6ch; white-space: normal; } td.n { text-align: right; white-space: nowrap; }
+figure > .scroll td:not(.n) { min-width: 12ch; }
 pre { overflow: auto; max-height: 28rem; background: var(--paper); border: 1px solid var(--edge); border-radius: 6px; padding: .75rem; font-size: .8rem; }
 a { color: var(--link); }
 :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
@@ -41,5 +42,6 @@ a { color: var(--link); }
   figure, .summary p, tr { break-inside: avoid; } h1, h2, h3 { break-after: avoid; }
   figure, .summary { border: 0; padding: 0; }
   .controls label, .csv, details { display: none; } .scroll { max-height: none; overflow: visible; }
+  figure > .scroll :is(th, td) { white-space: normal; overflow-wrap: anywhere; min-width: 0; padding: .15rem .3rem; font-size: .7rem; }
   .chart { width: 640px; height: 320px; }
 }`;

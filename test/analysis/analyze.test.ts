@@ -193,5 +193,8 @@ test('an aborted analysis says so, an unknown metric is refused with the nearest
   });
   await expect(analyzeRun(run, { metrics: ['wer' as 'cka'] })).rejects.toMatchObject({ code: 'HK_ARGUMENT' });
   await expect(analyzeRun(run, { metrics: ['pwca' as 'cka'] })).rejects.toThrow('did you mean "pwcca"?');
+  for (const wrong of ['cka', ['toString'], [5]] as unknown as 'cka'[][]) {
+    await expect(analyzeRun(run, { metrics: wrong })).rejects.toMatchObject({ code: 'HK_ARGUMENT' });
+  }
   await expect(analyzeRun(run, { testFrames: 0 })).rejects.toThrow(/testFrames: expected a whole number/);
 });

@@ -100,6 +100,7 @@ describe.each([
     const constant = new Float64Array(90).fill(2);
     await expect(cca(splits(x, 3, constant, 1))).rejects.toMatchObject({ code: 'HK_ARGUMENT' });
     await expect(cca(splits(x, 3, x, 3), { epsilons: [] })).rejects.toMatchObject({ code: 'HK_ARGUMENT' });
+    expect(() => new CrossSums(2.5, 3)).toThrow(expect.objectContaining({ code: 'HK_ARGUMENT' }));
     const sums = new CrossSums(3, 3);
     expect(() => covariances(sums, sums, sums)).toThrow(expect.objectContaining({ code: 'HK_SHAPE' }));
   });

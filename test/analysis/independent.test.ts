@@ -1,5 +1,6 @@
 /** The measures against numpy and scipy (test/fixtures/measures/generate.py), which compute them from the rows. */
 import * as path from 'node:path';
+import { type AbxToken, abxError, abxTriples } from '../../lib/analysis/abx';
 import { type CcaSplits, covariances, pwcca, svcca } from '../../lib/analysis/cca';
 import { linearCka } from '../../lib/analysis/cka';
 import { clusteringMeasures } from '../../lib/analysis/clustering';
@@ -18,6 +19,7 @@ interface Fixture {
   svcca: { epsilon: number; similarity: number };
   plainCca: number[];
   rankMe: number;
+  abx: { tokens: AbxToken[]; frames: number[][]; within: number; across: number };
 }
 
 let fixture: Fixture;
@@ -82,4 +84,10 @@ test('canonical correlations of the training rows', async () => {
 test('RankMe', async () => {
   const { x } = fixture.splits.train;
   near(await rankMe(sums(x, x)), fixture.rankMe);
+});
+
+test.each(['within', 'across'] as const)('ABX %s speakers, over all triples', async (mode) => {
+  const { tokens, frames } = fixture.abx;
+  const features = { rows: frames.length, dimensions: 3, data: Float32Array.from(frames.flat()) };
+  near((await abxError(features, tokens, abxTriples(tokens, mode)))!, fixture.abx[mode]);
 });

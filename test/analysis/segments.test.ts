@@ -60,5 +60,6 @@ test('one-hot rows have their 1 at the label', () => {
 
 test('the most frequent words are kept, silences are none, ties go by the alphabet', () => {
   const words = ['b', 'a', 'a', '', '', '', 'c', '<eps>', 'd'].map((w): [string, number, number] => [w, 0, 1]);
-  expect(frequentWords([phoned(utterance('u', words), 9)], 3)).toEqual(['a', 'b', 'c']);
+  expect(frequentWords([phoned(utterance('u', words), 9)], 3, 1)).toEqual(['a', 'b', 'c']);
+  expect(frequentWords([phoned(utterance('u', words), 9)], 3, 2)).toEqual(['a']);
 });

@@ -8,8 +8,12 @@ import { type Chart, charts } from '../../lib/report/charts';
 import { DARK, LINES, PAPER } from '../../lib/report/colours';
 import { readRun } from '../../lib/report/read';
 import { findChromium, launch } from './browser';
+import { makeExperiment } from './experiment-fixture';
 import { makeRun } from './fixture';
 
+jest.setTimeout(300_000);
+
+const WIDE = { width: 1280, height: 900 };
 const SCREENSHOTS = path.resolve(__dirname, '../../../build/screenshots');
 
 type Data = (number | null)[][];
@@ -40,7 +44,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
   }
 
   async function open(file: string): Promise<Page> {
-    const opened = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    const opened = await browser.newPage({ viewport: WIDE });
     opened.setDefaultTimeout(100_000); // a busy machine is slow, not wrong
     opened.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
     opened.on('pageerror', (error) => messages.push(error.message));
@@ -62,14 +66,27 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
   }
 
   beforeAll(async () => {
-    folder = makeRun();
+    folder = makeRun({ corpus: 'librispeech:/data/LibriSpeech' });
     built = charts(await readRun(folder));
     const { html } = await report(folder);
     browser = await launch(executable!);
     page = await open(html);
   });
 
+  afterEach(async () => {
+    await page.emulateMedia({ media: null, colorScheme: null });
+    await page.setViewportSize(WIDE);
+    await settled();
+  });
+
   afterAll(() => browser?.close());
+
+  /** Events about the size and the media of the page come with the next frame. */
+  function settled(): Promise<void> {
+    return page.evaluate(
+      'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))',
+    );
+  }
 
   seen('every view of every chart draws the data of the run', async () => {
     expect(built.map(({ id }) => id)).toEqual(expect.arrayContaining(['loss', 'layers-over-time', 'error-by-k']));
@@ -154,7 +171,7 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
 
   seen('on a phone nothing is wider than the screen, and every chart fills it', async () => {
     await page.setViewportSize({ width: 390, height: 844 });
-    await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))');
+    await settled();
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
     for (const width of await page.evaluate<number[]>(
       `[...document.querySelectorAll('.chart svg')].map((svg) => svg.getBoundingClientRect().width)`,
@@ -162,7 +179,6 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
       expect(width).toBeGreaterThan(330);
       expect(width).toBeLessThan(390);
     }
-    await page.setViewportSize({ width: 1280, height: 900 });
   });
 
   /** The colour behind a chart and that of its first line, and the width it is drawn in. */
@@ -204,15 +220,42 @@ inBrowser(`report.html in a browser${executable ? '' : ' (skipped: there is no c
         const { width, height } = figure.getBoundingClientRect();
         return { width: Math.max(width, figure.scrollWidth), height, breaks: getComputedStyle(figure).breakInside };
       })`);
-    expect(figures).toHaveLength(built.length);
+    expect(figures).toHaveLength(built.length + 1); // the reference numbers are a figure too
     for (const { width, height, breaks } of figures) {
       expect(width).toBeLessThanOrEqual(688);
       expect(height).toBeLessThan(1017);
       expect(breaks).toBe('avoid');
     }
     expect((await page.pdf({ preferCSSPageSize: true })).length).toBeGreaterThan(20_000);
-    await page.emulateMedia({ media: 'screen' });
-    await page.setViewportSize({ width: 1280, height: 900 });
+  });
+
+  seen('several runs are compared in charts of one page', async () => {
+    const { html } = await report([makeRun({ name: 'first' }), makeRun({ name: 'second', layers: 6 })]);
+    await page.goto(pathToFileURL(html).href);
+    const { series, shapes } = await drawn('comparison-quality');
+    expect(series.map(({ name, data }) => [name, data.length])).toEqual([
+      ['first', 10],
+      ['second', 10],
+    ]);
+    expect(shapes).toBeGreaterThan(20);
+    await page.selectOption('#comparison-quality select', { label: 'CER on test' });
+    expect((await drawn('comparison-quality')).series[0].data).toHaveLength(1);
+    expect((await drawn('r1-layers')).series[0].data).toHaveLength(7);
+  });
+
+  seen('the comparisons of an experiment are drawn', async () => {
+    const { html } = await report(makeExperiment());
+    await page.goto(pathToFileURL(html).href);
+    for (const figure of ['values', 'differences', 'layers', 'quality', 'errors']) {
+      expect((await drawn(`e0-${figure}`)).shapes).toBeGreaterThan(20);
+    }
+    await page.selectOption('#e0-values select', { label: 'CER on test' });
+    const { series } = await drawn('e0-values');
+    expect(series.map(({ name, data }) => [name, data.length])).toEqual([
+      ['single seeds', 9],
+      ['mean', 3],
+      ['mean: 95 % interval', 9],
+    ]);
   });
 
   seen('nothing is asked of a network, and the console stays empty', async () => {

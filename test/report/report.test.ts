@@ -197,6 +197,27 @@ test('a measure that the report does not know is shown under its own name', asyn
   }
 });
 
+test('chance is drawn beside every measure that has a level of it, and PWCCA has views of its own', async () => {
+  const run = await readRun(makeRun());
+  for (const analysis of run.analyses) {
+    Object.assign(analysis, { chance: { pnmi: 0.012, phoneProbeAccuracy: 0.09 }, autoencoderIndexCca: 0.4 });
+  }
+  const built = charts(run);
+  const probe = built.find(({ id }) => id === 'layers')!.views.find(({ name }) => name === 'Phone probe accuracy')!;
+  const chance = (probe.option.series as Series[]).find(({ name }) => name === 'chance')!;
+  expect(chance.data).toEqual([
+    [0, 0.09],
+    [4, 0.09],
+  ]);
+  const { views, table } = built.find(({ id }) => id === 'autoencoder')!;
+  expect(views.map(({ name }) => name)).toEqual([
+    'autoencoder index',
+    'PNMI lost at the top',
+    'autoencoder index of PWCCA',
+  ]);
+  expect(table.rows[0].at(-1)).toBe(0.4);
+});
+
 test('several runs are put side by side in one page', async () => {
   const out = path.join(makeRun(), 'both.html');
   const result = await report([makeRun({ name: 'first' }), makeRun({ name: 'second', layers: 6 })], { out });
