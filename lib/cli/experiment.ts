@@ -145,7 +145,18 @@ function printEstimate({ cells, speed, seconds, audioSeconds }: Estimate): void 
   const hours = (value: number) => (value / 3600).toFixed(2);
   print(
     columns([
-      ['experiment', 'seed', 'cell', 'updates', 'shared', 'audio-hours', 'fine-tunings', 'time'],
+      [
+        'experiment',
+        'seed',
+        'cell',
+        'updates',
+        'shared',
+        'audio-hours',
+        'fine-tunings',
+        'pretraining',
+        'analysis',
+        'fine-tuning',
+      ],
       ...cells.map((cell) => [
         cell.experiment,
         `${cell.seed}`,
@@ -154,7 +165,9 @@ function printEstimate({ cells, speed, seconds, audioSeconds }: Estimate): void 
         `${cell.sharedUpdates}`,
         hours(cell.audioSeconds),
         `${cell.fineTunings}`,
-        cell.complete ? 'done' : clock(cell.seconds),
+        ...(cell.complete
+          ? ['done', '', '']
+          : [cell.pretrainingSeconds, cell.analysisSeconds, cell.finetuningSeconds].map(clock)),
       ]),
     ]),
   );

@@ -53,6 +53,10 @@ export interface CellEstimate {
   /** Audio that this cell itself is trained on. */
   audioSeconds: number;
   fineTunings: number;
+  pretrainingSeconds: number;
+  analysisSeconds: number;
+  finetuningSeconds: number;
+  /** All of it. */
   seconds: number;
   /** It is there already. */
   complete: boolean;
@@ -250,7 +254,7 @@ function cellEstimate(
   plan: Plan,
   cell: PlannedCell,
   { speed, updateAudio, shapes, seconds }: Ground,
-  analysisSeconds: number,
+  checkpointSeconds: number,
   pool: IterationPool,
 ): CellEstimate {
   const { schedule, kmeans, validateEvery, checkpoints } = cell.config;
@@ -266,8 +270,8 @@ function cellEstimate(
     (updates * updateAudio) / speed.pretraining +
     (heard + validated) / speed.forward +
     trained.length * (speed.kmeansSeconds + shapes * speed.compileSeconds);
-  const analysed = trained.length * checkpoints.keep * analysisSeconds;
-  const tuned = cell.fineTunings.reduce(
+  const analysisSeconds = trained.length * checkpoints.keep * checkpointSeconds;
+  const finetuningSeconds = cell.fineTunings.reduce(
     (sum, tuning) => sum + fineTuningSeconds(tuningConfig(plan, cell, tuning), speed, seconds, shapes),
     0,
   );
@@ -279,7 +283,10 @@ function cellEstimate(
     sharedUpdates: updatesOf(schedule) - updates,
     audioSeconds: updates * updateAudio,
     fineTunings: cell.fineTunings.length,
-    seconds: pretrainingSeconds + analysed + tuned,
+    pretrainingSeconds,
+    analysisSeconds,
+    finetuningSeconds,
+    seconds: pretrainingSeconds + analysisSeconds + finetuningSeconds,
     complete: isComplete(cell),
   };
 }

@@ -136,7 +136,7 @@ function measureRows(
   analysis: CheckpointAnalysis,
   metrics: readonly Metrics[],
 ): MeasureRow[] {
-  const { layers, mfcc, chance, autoencoderIndex, dropAtTop } = analysis;
+  const { layers, mfcc, chance, autoencoderIndex, autoencoderIndexCca, dropAtTop, dropAtTopCca } = analysis;
   const valid = metrics.findLast(
     (m) => m.kind === 'valid' && m.totalUpdates === place.totalUpdates && m.iteration === place.iteration,
   );
@@ -145,7 +145,8 @@ function measureRows(
     maskedAccuracy: valid.maskedAccuracy,
     unigramBits: valid.unigramBits,
   };
-  const whole = { autoencoderIndex, dropAtTop, mfcc, chance, valid: learnt };
+  const heights = { autoencoderIndex, autoencoderIndexCca, dropAtTop, dropAtTopCca };
+  const whole = { ...heights, mfcc, chance, valid: learnt };
   const of = (kind: 'layer' | 'checkpoint', values: object, layer?: number) =>
     numbersIn(values).map(
       ([measure, value]): MeasureRow => ({
