@@ -6,6 +6,7 @@ import {
   type Chart,
   frame,
   interval,
+  legend,
   type Option,
   percent,
   responsive,
@@ -330,11 +331,7 @@ function compared(name: string, conditions: string[], series: Option[], sweep: b
   };
   const option = {
     ...frame('item'),
-    legend: {
-      top: 0,
-      textStyle: { color: INK },
-      data: series.map((entry) => entry.name as string).filter((entry) => !entry.includes('interval')),
-    },
+    legend: legend(series.map((entry) => entry.name as string).filter((entry) => !entry.includes('interval'))),
     xAxis: sweep ? categories : values,
     yAxis: sweep ? values : categories,
     series: sweep ? series : series.map(turned),
