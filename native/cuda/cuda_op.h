@@ -19,13 +19,8 @@ static inline int launched(hk_call* call) {
 // Lets a kernel have this much dynamic shared memory (above 48 KiB it must be asked for). 0, or 1 with the reason in call->error.
 template <class Kernel>
 static inline int allow_shared(hk_call* call, Kernel kernel, size_t bytes) {
-#if defined(__CUDACC__)
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
-  if (error != cudaSuccess) return fail(call, "%zu bytes of shared memory: %s", bytes, cudaGetErrorString(error));
-#else
-  (void)call, (void)kernel, (void)bytes;
-#endif
-  return 0;
+  return error == cudaSuccess ? 0 : fail(call, "%zu bytes of shared memory: %s", bytes, cudaGetErrorString(error));
 }
 
 static inline int64_t blocks_for(int64_t n, int64_t block) { return (n + block - 1) / block; }

@@ -195,6 +195,39 @@ void adamw(int n, const std::vector<int32_t>& ends, float gradient_scale, float 
                  numbers({0.01f, 0.9f, 0.98f, 1e-6f, 0.01f, clip, 3})}, {floats({2})});
 }
 
+void conv1d(int64_t b, int64_t t, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+  const int64_t made = (t - kernel) / stride + 1;
+  const Tensor x = floats({b, t, in}), w = floats({out, in, kernel}), bias = floats({out}), dz = floats({b, made, out});
+  const Attributes strided = {{"stride", (double)stride}}, with_gelu = {{"stride", (double)stride}, {"gelu", 1}};
+  same("conv1d", {x, w, bias}, {floats({b, made, out}), floats({b, made, out})}, with_gelu);
+  same("conv1d", {x, w, Tensor()}, {floats({b, made, out}), Tensor()}, strided);
+  same("conv1d_grad", {x, w, dz}, {floats({b, t, in}), floats({out, in, kernel}), floats({out})}, strided);
+  same("conv1d_grad", {x, w, dz}, {Tensor(), floats({out, in, kernel}), Tensor()}, strided);
+}
+
+void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t kernel) {
+  const int64_t d = groups * channels;
+  const Tensor x = floats({b, t, d}), w = floats({d, channels, kernel}), dz = floats({b, t, d});
+  const Attributes grouped = {{"groups", (double)groups}}, with_gelu = {{"groups", (double)groups}, {"gelu", 1}};
+  same("pos_conv", {x, w, floats({d})}, {floats({b, t, d}), floats({b, t, d})}, with_gelu);
+  same("pos_conv", {x, w, floats({d})}, {floats({b, t, d}), Tensor()}, grouped);
+  same("pos_conv_grad", {x, w, dz}, {floats({b, t, d}), floats({d, channels, kernel}), floats({d})}, grouped);
+  same("pos_conv_grad", {x, w, dz}, {Tensor(), floats({d, channels, kernel}), floats({d})}, grouped);
+}
+
+// Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
+void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
+  const int64_t d = heads * depth;
+  Tensor lengths = integers({b}, -1, (int)t);
+  lengths.as<int32_t>()[0] = (int32_t)t + 3;
+  lengths.as<int32_t>()[b - 1] = (int32_t)t - 1;
+  const Tensor qkv = floats({b, t, 3 * d}, 0.7f);
+  const Attributes attributes = {{"heads", (double)heads}, {"dropout", dropout}, {"stream", 3}};
+  same("attention", {qkv, lengths}, {floats({b, t, d}), Tensor()}, attributes);
+  const auto made = same("attention", {qkv, lengths}, {floats({b, t, d}), floats({b, heads, t})}, attributes);
+  same("attention_grad", {qkv, lengths, made[0], made[1], floats({b, t, d})}, {floats({b, t, 3 * d})}, attributes);
+}
+
 // ---- the shim itself ----
 
 __global__ void reverse(const int* x, int* y, int n, bool with_barrier) {
@@ -232,6 +265,8 @@ void shim() {
   notices("a barrier that half of the threads reach", failed_launch("16 threads at __syncthreads"));
   HK_LAUNCH(half_shuffles, dim3(1), dim3(32), 0, nullptr, y);
   notices("a shuffle with lanes that are gone", failed_launch("16 at a warp function"));
+  HK_LAUNCH(half_waits, dim3(1), dim3(16), 49 << 10, nullptr);
+  notices("shared memory that was not asked for", failed_launch("50176 bytes of shared memory"));
 }
 
 }  // namespace
@@ -246,6 +281,18 @@ int main(int argc, char** argv) {
   rows(261, 9);
   frames(2, 5, 6);
   frames(3, 67, 33);
+  conv1d(2, 23, 5, 7, 3, 2);
+  conv1d(2, 20, 6, 66, 2, 2);
+  conv1d(1, 29, 3, 4, 8, 3);
+  conv1d(3, 17, 2, 5, 2, 3);
+  conv1d(2, 75, 1, 9, 10, 5);
+  pos_conv(2, 9, 2, 3, 4);
+  pos_conv(1, 70, 3, 2, 5);
+  pos_conv(2, 3, 4, 1, 16);
+  attention(3, 7, 2, 5, 0);
+  attention(2, 67, 1, 64, 0.3);
+  attention(1, 5, 1, 80, 0);
+  attention(1, 70, 1, 100, 0.1);
   adamw(48, {48}, 1, 1);
   adamw(9001, {16, 16, 700, 5000, 9001}, 1, 0);
   adamw(5000, {4097, 5000}, INFINITY, 1);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <vector>
@@ -17,6 +18,7 @@ namespace {
 
 const size_t kStack = 256 << 10;  // of a fiber; pages that are never touched cost nothing
 const int kMostThreads = 1024;
+const size_t kShared = 48 << 10, kMostShared = 227 << 10;  // of a block: without asking, and of sm_90 when asked for
 
 enum class State { ready, at_block, at_warp, done };
 struct Fiber {
@@ -35,6 +37,7 @@ std::vector<int> order;
 int current;
 void* scheduler_stack;
 const std::function<void()>* kernel_body;
+std::map<const void*, size_t> allowed_shared;  // by kernel
 uint64_t random_state = 1;
 char error[200];
 
@@ -169,11 +172,12 @@ const uint64_t* wait_for_warp(unsigned mask, WarpOp op, uint64_t value) {
 
 int lane() { return current % 32; }
 
-void launch(dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
+void launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
             const std::function<void()>& body) {
   std::lock_guard<std::mutex> lock(one_launch_at_a_time);
   const int64_t threads = (int64_t)block.x * block.y * block.z, blocks = (int64_t)grid.x * grid.y * grid.z;
-  if (threads < 1 || threads > kMostThreads || blocks < 1 || grid.y > 65535 || grid.z > 65535 || shared_bytes > 48 << 10) {
+  const size_t most_shared = allowed_shared.count(kernel) ? allowed_shared[kernel] : kShared;
+  if (threads < 1 || threads > kMostThreads || blocks < 1 || grid.y > 65535 || grid.z > 65535 || shared_bytes > most_shared) {
     snprintf(error, sizeof error, "invalid launch: grid (%u, %u, %u), block (%u, %u, %u), %zu bytes of shared memory", grid.x, grid.y, grid.z,
              block.x, block.y, block.z, shared_bytes);
     return;
@@ -207,6 +211,15 @@ void launch(dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_be
 }  // namespace hk
 
 cudaError_t cudaGetLastError() { return hk::sim::error[0] ? 1 : cudaSuccess; }
+
+cudaError_t hk_sim_allow_shared(const void* kernel, int bytes) {
+  if ((size_t)bytes > hk::sim::kMostShared) {
+    snprintf(hk::sim::error, sizeof hk::sim::error, "a block has at most %zu bytes of shared memory", hk::sim::kMostShared);
+    return 1;
+  }
+  hk::sim::allowed_shared[kernel] = (size_t)bytes;
+  return cudaSuccess;
+}
 
 const char* cudaGetErrorString(cudaError_t) {  // reading the error clears it
   static char text[sizeof hk::sim::error];

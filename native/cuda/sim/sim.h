@@ -2,7 +2,7 @@
 // hand), the blocks of a grid run one after the other. __syncthreads and the warp functions are places where fibers wait for each
 // other; between them the order of threads, and the order of blocks, is shuffled by a seed, so that code which needs a barrier that is
 // not there gives other results than the CPU's. Found and reported as the launch's error instead of a hang: a barrier that some
-// threads do not reach, a shuffle whose mask names lanes that do something else. Shared memory holds NaN when a block begins.
+// threads do not reach, a shuffle whose mask names lanes that do something else, shared memory that was not asked for. Shared memory holds NaN when a block begins.
 // Kernels stand in anonymous namespaces (shared arrays are static there).
 #pragma once
 #include <math.h>
@@ -26,7 +26,7 @@ struct dim3 {
 };
 typedef void* cudaStream_t;
 typedef int cudaError_t;
-enum { cudaSuccess = 0, cudaMemcpyDeviceToDevice = 3 };
+enum { cudaSuccess = 0, cudaMemcpyDeviceToDevice = 3, cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 namespace hk {
 namespace sim {
@@ -37,7 +37,7 @@ extern unsigned char* dynamic_shared;
 enum class WarpOp { sync, exchange };
 
 void  set_seed(uint64_t seed);  // of the order of threads and blocks
-void  launch(dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
+void  launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
              const std::function<void()>& body);
 void  wait_for_block();
 // The values that the lanes named by `mask` brought along, by lane; valid until this thread waits again.
@@ -64,6 +64,11 @@ T exchange(unsigned mask, T value, int from) {
 
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
+cudaError_t hk_sim_allow_shared(const void* kernel, int bytes);
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, int, int bytes) {
+  return hk_sim_allow_shared((const void*)kernel, bytes);
+}
 static inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
   memset(data, value, bytes);
   return cudaSuccess;
@@ -92,4 +97,4 @@ extern unsigned char __stop_hk_sim_shared[] __attribute__((weak, visibility("hid
 
 #define HK_SHARED(type, name) type* name = reinterpret_cast<type*>(hk::sim::dynamic_shared)
 #define HK_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  hk::sim::launch(grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared, [&] { kernel(__VA_ARGS__); })
+  hk::sim::launch((const void*)kernel, grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared, [&] { kernel(__VA_ARGS__); })
