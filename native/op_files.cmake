@@ -1,0 +1,11 @@
+# OUT: the op files of a folder that match PATTERN; FOLDER/op_files.inc lists them for native/core/op_table.cpp: HK_OPS(name) each.
+function(hk_op_files out pattern folder)
+  file(GLOB files CONFIGURE_DEPENDS ${pattern})
+  set(list "")
+  foreach(file ${files})
+    get_filename_component(name ${file} NAME_WE)
+    string(APPEND list "HK_OPS(${name})\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${folder}/op_files.inc CONTENT "${list}" @ONLY)
+  set(${out} ${files} PARENT_SCOPE)
+endfunction()
