@@ -1,16 +1,7 @@
-// adamw: decoupled weight decay (Loshchilov & Hutter, ICLR 2019) over the flat parameter memory, with the global-norm clip.
-// inputs  values[n]  gradients[n]  m[n]  v[n]  segment_ends i32[S] (ascending, last = n)  trainable u8[S]
-//         hyper[7] = {lr, beta1, beta2, eps, weight_decay, clip (0: none), step (from 1)}
-// output  info[2] = {gradient norm before clipping, over the trainable segments; 1 when the step was skipped}
-//
-// One pass reads the gradients for the norm: sums of squares in double, one for each fixed chunk, added in order, so the norm
-// does not depend on the number of threads. A second pass reads and writes everything once, in place:
-//   g *= min(1, clip / (norm + 1e-6));  m += (1-beta1)(g - m);  v += (1-beta2)(g^2 - v)
-//   p *= 1 - lr wd;  p -= lr (m / (1-beta1^step)) / (sqrt(v / (1-beta2^step)) + eps);  gradient := 0
-// A norm that is not finite leaves values, m and v alone and zeroes the gradients. Frozen segments keep everything but their
-// gradients, which are zeroed.
+// adamw: the contract and the formulas are in ops/adamw.h. One pass reads the gradients for the norm: sums of squares in double, one for each
+// fixed chunk, added in order, so the norm does not depend on the number of threads. A second pass reads and writes everything once, in place.
 #include "cpu/op.h"
-#include "hubertkit/scratch.h"
+#include "ops/adamw.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -21,18 +12,8 @@ const int64_t kChunk = 16384;
 int64_t chunks_of(int64_t n) { return (n + kChunk - 1) / kChunk; }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "adamw";
-  if (expect_counts(call, op, 7, 1)) return 1;
-  const hk_tensor* in = call->inputs;
-  if (in[0].rank != 1 || in[4].rank != 1) return fail(call, "adamw: values and segment_ends must have rank 1");
-  const int64_t n = in[0].shape[0], S = in[4].shape[0];
-  if (n < 1 || n > INT32_MAX || S < 1) return fail(call, "adamw: from 1 to 2^31-1 values in at least one segment, got %lld in %lld", (long long)n, (long long)S);
-  if (expect(call, op, "values", in[0], HK_F32, {n}) || expect(call, op, "gradients", in[1], HK_F32, {n}) ||
-      expect(call, op, "m", in[2], HK_F32, {n}) || expect(call, op, "v", in[3], HK_F32, {n}) ||
-      expect(call, op, "segment_ends", in[4], HK_I32, {S}) || expect(call, op, "trainable", in[5], HK_U8, {S}) ||
-      expect(call, op, "hyper", in[6], HK_F32, {7}) || expect(call, op, "info", call->outputs[0], HK_F32, {2}))
-    return 1;
-  *scratch_bytes = (size_t)chunks_of(n) * sizeof(double);
+  if (expect_adamw(call)) return 1;
+  *scratch_bytes = (size_t)chunks_of(call->inputs[0].shape[0]) * sizeof(double);
   return 0;
 }
 
@@ -141,13 +122,8 @@ int run(hk_call* call) {
   return 0;
 }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)call->inputs[0].shape[0];
-  return {14 * n, 4 * 9 * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(adamw, {"adamw", prepare, run, nullptr, cost})
+HK_OP_TABLE(adamw, {"adamw", prepare, run, nullptr, adamw_cost})

@@ -1,12 +1,4 @@
-// Strided convolution over time, channels last, no padding, no im2col.
-//
-//   x [B, T, Cin], w [Cout, Cin, k], bias [Cout]?  ->  z [B, T', Cout] = bias + sum_j x[t*stride + j] w[.., j],  y = gelu(z) (or z itself),
-//   T' = (T - k) / stride + 1
-//
-// Channels last, `stride` adjacent taps of all frames are one dense matrix: row t begins at frame t*stride and holds stride*Cin floats. The
-// convolution is then ceil(k / stride) matrix products, each on such a view moved on by `stride` taps, accumulated (k = 3, stride 2: taps 0, 1
-// with K = 2 Cin, then tap 2 with K = Cin). The same views serve both gradients: dx's rows of stride*Cin floats get dz W of
-// each group of taps, dw = dz' x of each group. Weights are repacked on every run to [Cout, k, Cin].
+// Strided convolution over time, channels last, no padding, no im2col: the contract and the scheme are in ops/conv1d.h.
 // z, y and the gradients of x and z may be bf16 (then x is as well, except a waveform, which stays f32): weights are cast when repacked,
 // products sum in f32 and round once for each group of taps.
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
@@ -15,6 +7,7 @@
 #include "cpu/gemm.h"
 #include "cpu/op.h"
 #include "cpu/wave_conv.h"
+#include "ops/conv1d.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -22,82 +15,23 @@ namespace {
 
 const int64_t kChunk = 1024;  // frames of one partial sum of a parameter's gradient
 
-struct Sizes {
-  int64_t batch, time, in, out, kernel, stride, frames;
-  int64_t groups;  // of `stride` adjacent taps, the last one perhaps smaller
-  int64_t chunks, lanes, width;  // width: a row of the packed weight, kernel * in
-  int64_t taps(int64_t group) const {
-    const int64_t left = kernel - group * stride;
-    return left < stride ? left : stride;
-  }
+struct Sizes : ConvSizes {
+  int64_t chunks, lanes;
 };
 
 Sizes sizes_of(const hk_call* call) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  Sizes s;
-  s.batch = x.shape[0];
-  s.time = x.shape[1];
-  s.in = x.shape[2];
-  s.out = w.shape[0];
-  s.kernel = w.shape[2];
-  s.stride = (int64_t)attribute(call, "stride", 1);
-  s.frames = (s.time - s.kernel) / s.stride + 1;
-  s.groups = (s.kernel + s.stride - 1) / s.stride;
-  s.chunks = (s.frames + kChunk - 1) / kChunk;
-  s.lanes = round16(s.out);
-  s.width = s.kernel * s.in;
-  return s;
+  const ConvSizes s = conv_sizes(call);
+  return {s, (s.frames + kChunk - 1) / kChunk, round16(s.out)};
 }
 
-// Products of one batch row for the first group of taps, the whole groups after it and a smaller last one.
-struct Products {
-  Gemm *first = nullptr, *middle = nullptr, *last = nullptr;
-  const Gemm* of(const Sizes& s, int64_t group) const {
-    if (group == 0) return first;
-    return s.taps(group) == s.stride ? middle : last;
-  }
-  size_t scratch_bytes() const {
-    size_t most = 0;
-    const Gemm* all[] = {first, middle, last};
-    for (const Gemm* g : all)
-      if (g && g->scratch_bytes() > most) most = g->scratch_bytes();
-    return most;
-  }
-  ~Products() {
-    delete first;
-    delete middle;
-    delete last;
-  }
-};
-
-struct State { Products forward, dx, dw_first_row, dw; };
-
-void release(void* state) { delete (State*)state; }
-
-// shape(taps, accumulate) for each of the three.
-template <class Shape>
-bool make(const Sizes& s, Products* p, const Shape& shape, bool accumulate_first) {
-  p->first = Gemm::make(shape(s.taps(0), accumulate_first));
-  if (!p->first) return false;
-  const int64_t tail = s.taps(s.groups - 1);
-  if (s.groups > 2 || (s.groups == 2 && tail == s.stride)) p->middle = Gemm::make(shape(s.stride, true));
-  if (s.groups > 1 && tail < s.stride) p->last = Gemm::make(shape(tail, true));
-  return (s.groups < 2 || p->of(s, 1)) && (s.groups < 2 || p->of(s, s.groups - 1));
-}
+void release(void* state) { delete (ConvProducts*)state; }
 
 int check(hk_call* call, const char* op, const hk_tensor& output) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
+  const hk_tensor& x = call->inputs[0];
   char text[96];
-  if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, Cin], got %s", op, describe(x, text));
-  if (w.rank != 3 || w.dtype != HK_F32 || elements(w) < 1 || w.shape[1] != x.shape[2])
-    return fail(call, "%s: the weight must be f32[Cout, %lld, k], got %s", op, (long long)x.shape[2], describe(w, text));
-  const double stride = attribute(call, "stride", 1);
-  if (!(stride >= 1 && stride <= 4096 && stride == (double)(int64_t)stride)) return fail(call, "%s: stride must be an integer from 1 to 4096, got %g", op, stride);
-  if (x.shape[1] < w.shape[2])
-    return fail(call, "%s: %lld frames are fewer than the kernel (%lld)", op, (long long)x.shape[1], (long long)w.shape[2]);
-  const Sizes s = sizes_of(call);
-  if (s.in == 1 && x.dtype != HK_F32) return fail(call, "%s: one channel must be f32, got %s", op, describe(x, text));
-  return expect(call, op, "the output's side", output, s.in == 1 ? dtype_of(output) : x.dtype, {s.batch, s.frames, s.out});
+  const bool wave = x.rank == 3 && x.shape[2] == 1;
+  if (expect_conv(call, op, output, wave ? dtype_of(output) : x.dtype)) return 1;
+  return wave && x.dtype != HK_F32 ? fail(call, "%s: one channel must be f32, got %s", op, describe(x, text)) : 0;
 }
 
 bool direct(const Sizes& s) { return s.in == 1; }
@@ -111,21 +45,16 @@ size_t packed_bytes(const hk_call* call, const Sizes& s) {
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
-  if (check(call, op, call->outputs[0])) return 1;
+  if (check(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
   const Sizes s = sizes_of(call);
-  const hk_tensor &x = call->inputs[0], &bias = call->inputs[2], &z = call->outputs[1];
-  if (present(bias) && expect(call, op, "bias", bias, HK_F32, {s.out})) return 1;
-  const double gelu = attribute(call, "gelu", 0);
-  if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
-  if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
-  if (present(z) && expect(call, op, "z", z, call->outputs[0].dtype, {s.batch, s.frames, s.out})) return 1;
+  const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
   *scratch_bytes = packed_bytes(call, s);
   if (direct(s)) return 0;
-  State* made = new State;
+  ConvProducts* made = new ConvProducts;
   *state = made;
-  const bool good = make(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return GemmShape{s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate,
-                     dtype_of(call->inputs[0]), dtype_of(call->inputs[0])};
+  const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
+    return Gemm::make({s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate,
+                       dtype_of(x), dtype_of(x)});
   }, false);
   if (!good) {
     release(made);
@@ -173,7 +102,7 @@ int run_as(hk_call* call) {
     else run_direct<0, T>(call, s, with_gelu);
     return 0;
   }
-  const State* state = (const State*)call->state;
+  const ConvProducts* state = (const ConvProducts*)call->state;
   T* packed = (T*)call->scratch;
   void* own = (char*)call->scratch + packed_bytes(call, s);
   pack(s, f32(call->inputs[1]), packed);
@@ -208,16 +137,17 @@ Scratch layout_grad(const Sizes& s, void* base) {
   return p;
 }
 
-bool make_grad(const hk_call* call, const Sizes& s, State* made) {
-  const bool dx = present(call->outputs[0]);
-  if (dx && !make(s, &made->dx, [&](int64_t taps, bool accumulate) {
-        return GemmShape{s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype_of(call->inputs[0]), dtype_of(call->inputs[0])};
-      }, s.kernel < s.stride)) return false;
+bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
+  const auto dx = [&](int64_t taps, bool accumulate) {
+    return Gemm::make({s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype});
+  };
+  if (present(call->outputs[0]) && !make_products(s, &made->dx, dx, s.kernel < s.stride)) return false;
   if (direct(s)) return true;
   const auto dw = [&](int64_t taps, bool accumulate) {
-    return GemmShape{s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype_of(call->inputs[0]), HK_F32};
+    return Gemm::make({s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
   };
-  return make(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) && make(s, &made->dw, dw, true);
+  return make_products(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) && make_products(s, &made->dw, dw, true);
 }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
@@ -227,10 +157,8 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const Sizes s = sizes_of(call);
   const hk_tensor &x = call->inputs[0], *out = call->outputs;
   if (direct(s) && present(out[0]) && is_bf16(call->inputs[2])) return fail(call, "%s: a waveform has no gradient in bf16", op);
-  if (present(out[0]) && expect(call, op, "dx", out[0], call->inputs[0].dtype, {s.batch, s.time, s.in})) return 1;
-  if (expect(call, op, "dw", out[1], HK_F32, {s.out, s.in, s.kernel})) return 1;
-  if (present(out[2]) && expect(call, op, "dbias", out[2], HK_F32, {s.out})) return 1;
-  State* made = new State;
+  if (expect_conv_gradients(call, op)) return 1;
+  ConvProducts* made = new ConvProducts;
   *state = made;
   if (!make_grad(call, s, made)) {
     release(made);
@@ -246,7 +174,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
 }
 
 template <class T>
-void input_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
+void input_gradient(const hk_call* call, const Sizes& s, const ConvProducts* state, const Scratch& p) {
   T* packed = (T*)p.packed;
   pack(s, f32(call->inputs[1]), packed);
   for (int64_t b = 0; b < s.batch; b++) {
@@ -260,7 +188,7 @@ void input_gradient(const hk_call* call, const Sizes& s, const State* state, con
 }
 
 template <class T>
-void weight_gradient(const hk_call* call, const Sizes& s, const State* state, const Scratch& p) {
+void weight_gradient(const hk_call* call, const Sizes& s, const ConvProducts* state, const Scratch& p) {
   for (int64_t b = 0; b < s.batch; b++) {
     const T* x = data<T>(call->inputs[0]) + b * s.time * s.in;
     const T* dz = data<T>(call->inputs[2]) + b * s.frames * s.out;
@@ -331,7 +259,7 @@ template <class T>
 int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const Scratch p = layout_grad(s, call->scratch);
-  const State* state = (const State*)call->state;
+  const ConvProducts* state = (const ConvProducts*)call->state;
   if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
   if (direct(s)) {
     if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
@@ -344,20 +272,8 @@ int run_grad_as(hk_call* call) {
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[2], run_grad_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.frames * s.out;
-  return {2.0 * n * s.width, element_bytes(call->outputs[0]) * n * (present(call->outputs[1]) ? 2 : 1) +
-                              element_bytes(call->inputs[0]) * (double)elements(call->inputs[0]) + 4.0 * s.out * s.width};
-}
-hk_cost cost_grad(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.frames * s.out, x = (double)elements(call->inputs[0]), times = present(call->outputs[0]) ? 2 : 1;
-  return {2.0 * n * s.width * times, element_bytes(call->inputs[2]) * n + element_bytes(call->inputs[0]) * x * times + 4.0 * s.out * s.width};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(conv1d, {"conv1d", prepare, run, release, cost}, {"conv1d_grad", prepare_grad, run_grad, release, cost_grad})
+HK_OP_TABLE(conv1d, {"conv1d", prepare, run, release, conv_cost}, {"conv1d_grad", prepare_grad, run_grad, release, conv_grad_cost})

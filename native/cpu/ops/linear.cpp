@@ -1,40 +1,20 @@
-// linear: z = x W^T + bias over the last dimension; with gelu = 1 also y = GELU(z).
-//   x[.., I], w[O, I], bias[O]?  ->  y[.., O], z[.., O]? (gelu = 1 and wanted by the backward pass)
-// The product is one oneDNN matmul (W is read transposed, bias added in its store); GELU is a second, parallel pass over an
-// activation that the last-level cache still holds. Without z, GELU works in place.
-//
-// linear_grad: dx = dz W, dW += dz^T x, dbias += column sums of dz. dz is the gradient before GELU (gelu_grad makes it).
+// linear: the contract is in ops/linear.h. The product is one oneDNN matmul (W is read transposed, bias added in its store); GELU is a
+// second, parallel pass over an activation that the last-level cache still holds. Without z, GELU works in place. linear_grad: dz is the
+// gradient before GELU (gelu_grad makes it).
 #include "cpu/cast.h"
 #include "cpu/gelu.h"
 #include "cpu/gemm.h"
 #include "cpu/partials.h"
+#include "ops/linear.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
-bool has_gelu(const hk_call* call) { return attribute(call, "gelu", 0) != 0; }
-
-// `t` must have the leading dimensions of x and `width` channels.
-int expect_rows(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& x, int64_t width) {
-  int64_t shape[HK_MAX_RANK];
-  memcpy(shape, x.shape, sizeof shape);
-  shape[x.rank - 1] = width;
-  return expect(call, op, what, t, x.dtype, shape, x.rank);
-}
-
 int linear_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_counts(call, "linear", 3, 2)) return 1;
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &bias = call->inputs[2];
-  const hk_tensor &y = call->outputs[0], &z = call->outputs[1];
-  if (expect_activation(call, "linear", "x", x, 1) || expect_dense(call, "linear", "w", w, HK_F32, 2)) return 1;
-  const int64_t in = last(x), out = w.shape[0], m = rows(x);
-  if (expect(call, "linear", "w", w, HK_F32, {out, in})) return 1;
-  if (present(bias) && expect(call, "linear", "bias", bias, HK_F32, {out})) return 1;
-  if (expect_integer(call, "linear", "gelu", 0, 0, 1)) return 1;
-  if (expect_rows(call, "linear", "y", y, x, out)) return 1;
-  if (present(z) && !has_gelu(call)) return fail(call, "linear: z is an output only with gelu = 1");
-  if (present(z) && expect_rows(call, "linear", "z", z, x, out)) return 1;
+  if (expect_linear(call)) return 1;
+  const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
+  const int64_t in = last(x), out = call->inputs[1].shape[0], m = rows(x);
   Gemm* gemm = Gemm::make({m, out, in, in, 1, 1, in, out, false, present(bias), dtype_of(x), dtype_of(x)});
   if (!gemm && is_bf16(x) && !has_bf16()) return fail(call, "linear: %s", kNoBf16);
   if (!gemm) return fail(call, "linear: the matrix library refused m %lld, n %lld, k %lld", (long long)m, (long long)out, (long long)in);
@@ -56,11 +36,6 @@ int linear_run(hk_call* call) {
 
 void linear_release(void* state) { delete (Gemm*)state; }
 
-hk_cost linear_cost(const hk_call* call) {
-  const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
-  return {2 * m * in * out, element_bytes(call->inputs[0]) * m * (in + out) + 4 * in * out};
-}
-
 struct LinearGrad {
   Gemm *dx = nullptr, *dw = nullptr;
   ~LinearGrad() {
@@ -72,15 +47,9 @@ struct LinearGrad {
 size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 int linear_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_counts(call, "linear_grad", 3, 3)) return 1;
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &dz = call->inputs[2];
-  const hk_tensor &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
-  if (expect_activation(call, "linear_grad", "x", x, 1) || expect_dense(call, "linear_grad", "w", w, HK_F32, 2)) return 1;
-  const int64_t in = last(x), out = w.shape[0], m = rows(x);
-  if (expect(call, "linear_grad", "w", w, HK_F32, {out, in}) || expect_rows(call, "linear_grad", "dz", dz, x, out)) return 1;
-  if (present(dx) && expect_like(call, "linear_grad", "dx", dx, x)) return 1;
-  if (present(dw) && expect_like(call, "linear_grad", "dw", dw, w)) return 1;
-  if (present(dbias) && expect(call, "linear_grad", "dbias", dbias, HK_F32, {out})) return 1;
+  if (expect_linear_grad(call)) return 1;
+  const hk_tensor &x = call->inputs[0], &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
+  const int64_t in = last(x), out = call->inputs[1].shape[0], m = rows(x);
   LinearGrad* grad = new LinearGrad;
   if (present(dx)) grad->dx = Gemm::make({m, in, out, out, 1, in, 1, in, false, false, dtype_of(x), dtype_of(x)});
   if (present(dw)) grad->dw = Gemm::make({out, in, m, 1, out, in, 1, in, true, false, dtype_of(x), HK_F32});
@@ -121,12 +90,6 @@ int linear_grad_run(hk_call* call) {
 }
 
 void linear_grad_release(void* state) { delete (LinearGrad*)state; }
-
-hk_cost linear_grad_cost(const hk_call* call) {
-  const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
-  const int products = present(call->outputs[0]) + present(call->outputs[1]);
-  return {2 * m * in * out * products + m * out, element_bytes(call->inputs[0]) * m * (out + products * in) + 4 * products * in * out};
-}
 
 }  // namespace
 }  // namespace HK_ISA

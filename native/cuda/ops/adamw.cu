@@ -1,8 +1,9 @@
-// adamw: the contract and the formulas of native/cpu/ops/adamw.cpp. Three launches: sums of squares of each chunk of gradients in double;
+// adamw: the contract and the formulas are in ops/adamw.h. Three launches: sums of squares of each chunk of gradients in double;
 // one block adds them in a fixed order and makes the step's factors; one pass over the flat buffers updates everything in place.
 // A thread finds the segment of its first element by bisection and walks on from there. Hyper-parameters and segments lie on the
 // device and cannot be refused here: a hyper-parameter that is not finite skips the step as a norm that is not finite does.
 #include "cuda/reduce.cuh"
+#include "ops/adamw.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -86,17 +87,9 @@ __global__ void update(const Step* step, Segments segments, int64_t n, float* p,
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "adamw";
-  if (expect_counts(call, op, 7, 1)) return 1;
-  const hk_tensor* in = call->inputs;
-  if (in[0].rank != 1 || in[4].rank != 1) return fail(call, "adamw: values and segment_ends must have rank 1");
-  const int64_t n = in[0].shape[0], S = in[4].shape[0];
-  if (n < 1 || n > INT32_MAX || S < 1) return fail(call, "adamw: from 1 to 2^31-1 values in at least one segment, got %lld in %lld", (long long)n, (long long)S);
-  *scratch_bytes = sizeof(Step) + 64 + (size_t)blocks_for(n, kChunk) * sizeof(double);
-  return expect(call, op, "values", in[0], HK_F32, {n}) || expect(call, op, "gradients", in[1], HK_F32, {n}) ||
-         expect(call, op, "m", in[2], HK_F32, {n}) || expect(call, op, "v", in[3], HK_F32, {n}) ||
-         expect(call, op, "segment_ends", in[4], HK_I32, {S}) || expect(call, op, "trainable", in[5], HK_U8, {S}) ||
-         expect(call, op, "hyper", in[6], HK_F32, {7}) || expect(call, op, "info", call->outputs[0], HK_F32, {2});
+  if (expect_adamw(call)) return 1;
+  *scratch_bytes = sizeof(Step) + 64 + (size_t)blocks_for(call->inputs[0].shape[0], kChunk) * sizeof(double);
+  return 0;
 }
 
 int run(hk_call* call) {
@@ -112,13 +105,8 @@ int run(hk_call* call) {
   return launched(call);
 }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)call->inputs[0].shape[0];
-  return {14 * n, 4 * 9 * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(adamw, {"adamw", prepare, run, nullptr, cost})
+HK_OP_TABLE(adamw, {"adamw", prepare, run, nullptr, adamw_cost})

@@ -1,6 +1,7 @@
-// cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/cpu/ops. One warp a row of logits; sums over rows
+// cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/ops and native/cpu/ops. One warp a row of logits; sums over rows
 // and elements are made by one block in a fixed order, in double.
 #include "cuda/softmax.cuh"
+#include "ops/cross_entropy.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -90,37 +91,15 @@ __global__ void mean_square_grad_kernel(const float* x, const float* dy, int64_t
 
 // ---- cross_entropy ----
 
-int check(hk_call* call, const char* op, const hk_tensor& lse) {
-  const hk_tensor& logits = call->inputs[0];
-  if (logits.rank != 2 || elements(logits) < 1) return fail(call, "%s: logits must be [N, K] with N, K >= 1", op);
-  const int64_t N = logits.shape[0], K = logits.shape[1];
-  return expect(call, op, "logits", logits, HK_F32, {N, K}) || expect(call, op, "labels", call->inputs[1], HK_I32, {N}) ||
-         expect(call, op, "lse", lse, HK_F32, {N});
-}
-int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "cross_entropy";
-  if (expect_counts(call, op, 2, 2) || check(call, op, call->outputs[1])) return 1;
-  Scratch scratch(nullptr);
-  scratch.take<double>(call->inputs[0].shape[0]);
-  scratch.take<uint8_t>(call->inputs[0].shape[0]);
-  *scratch_bytes = scratch.bytes();
-  return expect(call, op, "sums", call->outputs[0], HK_F32, {3});
-}
 int run(hk_call* call) {
   const int64_t N = call->inputs[0].shape[0], K = call->inputs[0].shape[1];
   const int32_t* labels = i32(call->inputs[1]);
   Scratch scratch(call->scratch);
-  double* loss = scratch.take<double>(N);
-  uint8_t* correct = scratch.take<uint8_t>(N);
-  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), labels, N, K, f32(call->outputs[1]), loss,
-            correct);
-  HK_LAUNCH(sum_rows, dim3(1), dim3(kBlock), 0, stream_of(call), loss, correct, labels, N, K, f32(call->outputs[0]));
+  const RowResults of_row(scratch, N);
+  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), labels, N, K, f32(call->outputs[1]), of_row.loss,
+            of_row.correct);
+  HK_LAUNCH(sum_rows, dim3(1), dim3(kBlock), 0, stream_of(call), of_row.loss, of_row.correct, labels, N, K, f32(call->outputs[0]));
   return launched(call);
-}
-int prepare_grad(hk_call* call, size_t*, void**) {
-  const char* op = "cross_entropy_grad";
-  if (expect_counts(call, op, 4, 1) || check(call, op, call->inputs[2])) return 1;
-  return expect(call, op, "dsums", call->inputs[3], HK_F32, {3}) || expect(call, op, "dlogits", call->outputs[0], HK_F32, call->inputs[0].shape, 2);
 }
 int run_grad(hk_call* call) {
   const int64_t n = elements(call->inputs[0]);
@@ -181,6 +160,6 @@ hk_cost grad_cost(const hk_call* call) {
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(cross_entropy, {"cross_entropy", prepare, run, nullptr, read_cost}, {"cross_entropy_grad", prepare_grad, run_grad, nullptr, grad_cost},
+HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, read_cost}, {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, grad_cost},
             {"argmax", argmax_prepare, argmax_run, nullptr, read_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
             {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, grad_cost})

@@ -1,36 +1,19 @@
-// linear: z = x W^T + bias over the last dimension; with gelu = 1 also y = GELU(z). linear_grad: dx = dz W, dW += dz^T x,
-// dbias += column sums of dz. Contract and shapes: native/cpu/ops/linear.cpp. GELU is a pass of its own: the matrix library knows only the
-// tanh approximation.
+// linear: the contract is in ops/linear.h, here in f32. GELU is a pass of its own: the matrix library knows only the tanh approximation.
 #include "cuda/activate.cuh"
 #include "cuda/column_sums.cuh"
 #include "cuda/gemm.h"
+#include "ops/linear.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
-bool has_gelu(const hk_call* call) { return attribute(call, "gelu", 0) != 0; }
-
-// `t` must have the leading dimensions of x and `width` channels.
-int expect_rows(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& x, int64_t width) {
-  int64_t shape[HK_MAX_RANK];
-  memcpy(shape, x.shape, sizeof shape);
-  shape[x.rank - 1] = width;
-  return expect(call, op, what, t, HK_F32, shape, x.rank);
-}
-
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "linear";
-  if (expect_counts(call, op, 3, 2)) return 1;
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &bias = call->inputs[2], &z = call->outputs[1];
-  if (expect_dense(call, op, "x", x, HK_F32, 1) || expect_dense(call, op, "w", w, HK_F32, 2)) return 1;
-  const int64_t in = last(x), out = w.shape[0];
-  if (expect(call, op, "w", w, HK_F32, {out, in}) || expect_integer(call, op, "gelu", 0, 0, 1)) return 1;
-  if (present(bias) && expect(call, op, "bias", bias, HK_F32, {out})) return 1;
-  if (expect_rows(call, op, "y", call->outputs[0], x, out)) return 1;
-  if (present(z) && !has_gelu(call)) return fail(call, "linear: z is an output only with gelu = 1");
-  if (present(z) && expect_rows(call, op, "z", z, x, out)) return 1;
-  Gemm* gemm = Gemm::make(call, {rows(x), out, in, in, 1, 1, in, out, false, present(bias)});
+  if (expect_linear(call)) return 1;
+  const hk_tensor& x = call->inputs[0];
+  if (expect_dense(call, "linear", "x", x, HK_F32, 1)) return 1;
+  const int64_t in = last(x), out = call->inputs[1].shape[0];
+  Gemm* gemm = Gemm::make(call, {rows(x), out, in, in, 1, 1, in, out, false, present(call->inputs[2])});
   *state = gemm;
   if (!gemm) return 1;
   *scratch_bytes = gemm->scratch_bytes();
@@ -47,11 +30,6 @@ int run(hk_call* call) {
 
 void release(void* state) { delete (Gemm*)state; }
 
-hk_cost cost(const hk_call* call) {
-  const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
-  return {2 * m * in * out, 4 * (m * in + in * out + m * out)};
-}
-
 struct Gradient {
   Gemm *dx = nullptr, *dw = nullptr;
   ~Gradient() {
@@ -63,16 +41,10 @@ struct Gradient {
 size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "linear_grad";
-  if (expect_counts(call, op, 3, 3)) return 1;
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &dz = call->inputs[2];
-  const hk_tensor &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
-  if (expect_dense(call, op, "x", x, HK_F32, 1) || expect_dense(call, op, "w", w, HK_F32, 2)) return 1;
-  const int64_t in = last(x), out = w.shape[0], m = rows(x);
-  if (expect(call, op, "w", w, HK_F32, {out, in}) || expect_rows(call, op, "dz", dz, x, out)) return 1;
-  if (present(dx) && expect_like(call, op, "dx", dx, x)) return 1;
-  if (present(dw) && expect_like(call, op, "dw", dw, w)) return 1;
-  if (present(dbias) && expect(call, op, "dbias", dbias, HK_F32, {out})) return 1;
+  if (expect_linear_grad(call)) return 1;
+  const hk_tensor &x = call->inputs[0], &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
+  if (expect_dense(call, "linear_grad", "x", x, HK_F32, 1)) return 1;
+  const int64_t in = last(x), out = call->inputs[1].shape[0], m = rows(x);
   Gradient* made = new Gradient;
   *state = made;
   if (present(dx)) made->dx = Gemm::make(call, {m, in, out, out, 1, in, 1, in, false, false});
@@ -100,14 +72,8 @@ int run_grad(hk_call* call) {
 
 void release_grad(void* state) { delete (Gradient*)state; }
 
-hk_cost cost_grad(const hk_call* call) {
-  const double m = (double)rows(call->inputs[0]), in = (double)last(call->inputs[0]), out = (double)call->inputs[1].shape[0];
-  const int products = present(call->outputs[0]) + present(call->outputs[1]);
-  return {2 * m * in * out * products + m * out, 4 * (m * out + products * (m * in + in * out))};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(linear, {"linear", prepare, run, release, cost}, {"linear_grad", prepare_grad, run_grad, release_grad, cost_grad})
+HK_OP_TABLE(linear, {"linear", prepare, run, release, linear_cost}, {"linear_grad", prepare_grad, run_grad, release_grad, linear_grad_cost})
