@@ -191,6 +191,27 @@ struct Tiles {
   }
 };
 
+// The head of this block (blockIdx.y counts them): where it lies in qkv, and the tiles that the gradients are made from.
+struct Head {
+  const float *qkv, *d_o;
+  int64_t length, at;
+  __device__ Head(const Sizes& z, const float* all, const int32_t* lengths, const float* all_d_o) {
+    const int64_t b = blockIdx.y / z.heads, h = blockIdx.y % z.heads;
+    length = clamp_length(lengths[b], z.frames);
+    at = b * z.frames * 3 * z.width + h * z.depth;
+    qkv = all + at;
+    d_o = all_d_o + b * z.frames * z.width + h * z.depth;
+  }
+  __device__ void load_queries(const Sizes& z, const Tiles& t, int64_t first) const {
+    load_tile(z, qkv, 3 * z.width, first, z.frames, z.scale, t.q);
+    load_tile(z, d_o, z.width, first, z.frames, 1, t.d_o);
+  }
+  __device__ void load_keys(const Sizes& z, const Tiles& t, int64_t first) const {
+    load_tile(z, qkv + z.width, 3 * z.width, first, length, 1, t.k);
+    load_tile(z, qkv + 2 * z.width, 3 * z.width, first, length, 1, t.v);
+  }
+};
+
 // From the four tiles: probabilities after dropout (p) and the gradient of the scores (ds), zero outside of the frames and the length.
 __device__ void score_gradients(const Sizes& z, const Dropout& dropout, const Tiles& t, int64_t pair, int64_t query, int64_t key, int64_t length,
                                 const float* lse, const float* delta, int ty, int tx) {
@@ -217,16 +238,14 @@ __global__ void __launch_bounds__(256) query_gradient(Sizes z, Dropout dropout, 
                                                       const float* delta, float* dqkv) {
   HK_SHARED(float, shared);
   const Tiles t(z, shared);
+  const Head head(z, qkv, lengths, d_o);
   const int ty = (int)threadIdx.x / 16, tx = (int)threadIdx.x % 16;
-  const int64_t pair = blockIdx.y, b = pair / z.heads, h = pair % z.heads, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width;
-  const int64_t length = clamp_length(lengths[b], z.frames), at = b * z.frames * row + h * z.depth;
-  load_tile(z, qkv + at, row, first, z.frames, z.scale, t.q);
-  load_tile(z, d_o + b * z.frames * z.width + h * z.depth, z.width, first, z.frames, 1, t.d_o);
+  const int64_t pair = blockIdx.y, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width, length = head.length, at = head.at;
+  head.load_queries(z, t, first);
   float dq[kSide][COLUMNS] = {};
   for (int64_t begin = 0; begin < length; begin += kTile) {
     __syncthreads();
-    load_tile(z, qkv + at + z.width, row, begin, length, 1, t.k);
-    load_tile(z, qkv + at + 2 * z.width, row, begin, length, 1, t.v);
+    head.load_keys(z, t, begin);
     __syncthreads();
     score_gradients(z, dropout, t, pair, first, begin, length, lse + pair * z.frames, delta + pair * z.frames, ty, tx);
     __syncthreads();
@@ -242,16 +261,14 @@ __global__ void __launch_bounds__(256) key_gradient(Sizes z, Dropout dropout, co
                                                     const float* delta, float* dqkv) {
   HK_SHARED(float, shared);
   const Tiles t(z, shared);
+  const Head head(z, qkv, lengths, d_o);
   const int ty = (int)threadIdx.x / 16, tx = (int)threadIdx.x % 16;
-  const int64_t pair = blockIdx.y, b = pair / z.heads, h = pair % z.heads, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width;
-  const int64_t length = clamp_length(lengths[b], z.frames), at = b * z.frames * row + h * z.depth;
-  load_tile(z, qkv + at + z.width, row, first, length, 1, t.k);
-  load_tile(z, qkv + at + 2 * z.width, row, first, length, 1, t.v);
+  const int64_t pair = blockIdx.y, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width, length = head.length, at = head.at;
+  head.load_keys(z, t, first);
   float dk[kSide][COLUMNS] = {}, dv[kSide][COLUMNS] = {};
   for (int64_t begin = 0; begin < z.frames && first < length; begin += kTile) {
     __syncthreads();
-    load_tile(z, qkv + at, row, begin, z.frames, z.scale, t.q);
-    load_tile(z, d_o + b * z.frames * z.width + h * z.depth, z.width, begin, z.frames, 1, t.d_o);
+    head.load_queries(z, t, begin);
     __syncthreads();
     score_gradients(z, dropout, t, pair, begin, first, length, lse + pair * z.frames, delta + pair * z.frames, ty, tx);
     __syncthreads();
