@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -8,6 +7,7 @@ import type { ExperimentOptions } from '../../lib/experiments/plan';
 import { readJsonLines } from '../../lib/formats/atomic';
 import { writeToneCorpus } from '../finetune/tones';
 import { microExperiment } from './micro';
+import { runAndKill } from '../run-and-kill';
 
 let root: string;
 let corpus: string;
@@ -140,38 +140,20 @@ describe('an experiment', () => {
   });
 });
 
-/** Runs the child until it has told `lines` events and some milliseconds more, then kills it. True when it ended by itself. */
-function runAndKill(out: string, lines: number, milliseconds: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [path.join(__dirname, 'child.js'), 'layer-reset', corpus, out, '0.005']);
-    let seen = 0;
-    let errors = '';
-    child.stderr.on('data', (data) => {
-      errors += data;
-    });
-    child.stdout.on('data', (data) => {
-      const before = seen;
-      seen += String(data).split('\n').length - 1;
-      if (before < lines && seen >= lines) setTimeout(() => child.kill('SIGKILL'), milliseconds);
-    });
-    child.on('close', (code, signal) => {
-      if (code === 1) reject(new Error(errors));
-      else resolve(signal === null);
-    });
-  });
-}
+/** What a child that can be killed is started with. */
+const childOf = (out: string) => [path.join(__dirname, 'child.js'), 'layer-reset', corpus, out, '0.005'];
 
 test('layer-reset killed at random three times and started again ends with the same results as uninterrupted', async () => {
   const [whole, killed] = [path.join(root, 'whole', 'layer-reset'), path.join(root, 'killed', 'layer-reset')];
-  expect(await runAndKill(whole, Number.POSITIVE_INFINITY, 0)).toBe(true);
+  expect(await runAndKill(childOf(whole), Number.POSITIVE_INFINITY, 0)).toBe(true);
   const points: string[] = [];
   for (let kill = 0; kill < 3; kill++) {
     const [lines, milliseconds] = [1 + Math.floor(Math.random() * 150), Math.floor(Math.random() * 100)];
     points.push(`${lines} lines + ${milliseconds} ms`);
-    if (await runAndKill(killed, lines, milliseconds)) break;
+    if (await runAndKill(childOf(killed), lines, milliseconds)) break;
   }
   console.info(`killed after ${points.join(', ')}`);
-  expect(await runAndKill(killed, Number.POSITIVE_INFINITY, 0)).toBe(true);
+  expect(await runAndKill(childOf(killed), Number.POSITIVE_INFINITY, 0)).toBe(true);
   const rows = await timeless(killed);
   expect(rows).toEqual(await timeless(whole));
   expect(rows.filter((row) => 'kind' in row && row.kind === 'finetune')).toHaveLength(24);

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -7,6 +6,7 @@ import type { Progress } from '../../lib/train/progress';
 import { pretrain } from '../../lib/train/pretrain';
 import { openRun } from '../../lib/train/run';
 import { microConfig, notes, notesCorpus, writeWav } from './micro';
+import { runAndKill } from '../run-and-kill';
 
 let root: string;
 let corpus: string;
@@ -46,26 +46,8 @@ function expectSameRun(folder: string): void {
     expect(fileOf(folder, name).equals(fileOf(reference, name))).toBe(true);
 }
 
-/** Runs the child until it has told `lines` events and some milliseconds more, then kills it. True when it ended by itself. */
-function runAndKill(out: string, lines: number, milliseconds: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [path.join(__dirname, 'child.js'), corpus, out]);
-    let seen = 0;
-    let errors = '';
-    child.stderr.on('data', (data) => {
-      errors += data;
-    });
-    child.stdout.on('data', (data) => {
-      const before = seen;
-      seen += String(data).split('\n').length - 1;
-      if (before < lines && seen >= lines) setTimeout(() => child.kill('SIGKILL'), milliseconds);
-    });
-    child.on('close', (code, signal) => {
-      if (code === 1) reject(new Error(errors));
-      else resolve(signal === null);
-    });
-  });
-}
+/** What a child that can be killed is started with. */
+const childOf = (out: string) => [path.join(__dirname, 'child.js'), corpus, out];
 
 describe('a run', () => {
   test('is a folder with everything in it', () => {
@@ -148,10 +130,10 @@ test('a run killed at random points and started again ends bit for bit like one 
   for (let kill = 0; kill < 3; kill++) {
     const [lines, milliseconds] = [1 + Math.floor(Math.random() * 30), Math.floor(Math.random() * 60)];
     points.push(`${lines} lines + ${milliseconds} ms`);
-    if (await runAndKill(out, lines, milliseconds)) break;
+    if (await runAndKill(childOf(out), lines, milliseconds)) break;
   }
   console.info(`killed after ${points.join(', ')}`);
-  expect(await runAndKill(out, Number.POSITIVE_INFINITY, 0)).toBe(true);
+  expect(await runAndKill(childOf(out), Number.POSITIVE_INFINITY, 0)).toBe(true);
   expectSameRun(out);
 });
 
