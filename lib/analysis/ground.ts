@@ -11,7 +11,7 @@ import type { Run } from '../train/run';
 import { splitUtterances } from '../train/splits';
 import { type AbxToken, type AbxTriple, abxTriples, itemsFromPhones, readItems, tokensOf } from './abx';
 import { type EvaluationSet, evaluationSet, type PhonedUtterance, sampleUtterances } from './evaluation-set';
-import { everyNth, type FrameMatrix, logMelFeatures } from './layer-features';
+import { concatenated, everyNth, type FrameMatrix, logMelFeatures } from './layer-features';
 import { perObject } from './memo';
 import type { Metric } from './metrics';
 import { frequentWords, type Segments, segmentsOf } from './segments';
@@ -173,16 +173,6 @@ function labelsOf(set: UtteranceSet): Int32Array {
   for (const { labels } of set) {
     all.set(labels, at);
     at += labels.length;
-  }
-  return all;
-}
-
-function concatenated(pieces: Float32Array[]): Float32Array {
-  const all = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
   }
   return all;
 }

@@ -126,3 +126,14 @@ function offsets(set: readonly PhonedUtterance[]): { of: Map<PhonedUtterance, nu
   }
   return { of, total };
 }
+
+/** One array of all pieces, in their order. */
+export function concatenated(pieces: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}

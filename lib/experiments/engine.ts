@@ -60,10 +60,11 @@ export async function runExperiment(
   await makeCorpus(plan, hooks);
   const pool = IterationPool.of(path.dirname(path.resolve(plan.out)));
   for (const [index, cell] of plan.cells.entries()) {
-    if (!isComplete(cell)) await runCell(plan, cell, pool, index, hooks);
-    await writeJsonLines(path.join(plan.out, 'results.jsonl'), await completeRows(plan));
+    if (isComplete(cell)) continue;
+    await runCell(plan, cell, pool, index, hooks);
+    await writeResults(plan);
   }
-  const summary = await summarise(plan, await completeRows(plan));
+  const summary = await summarise(plan, await writeResults(plan));
   await writeJsonAtomic(path.join(plan.out, 'summary.json'), summary);
   return summary;
 }
@@ -76,10 +77,12 @@ const rowsFile = ({ folder }: PlannedCell) => path.join(folder, 'rows.jsonl');
 /** Has everything of a cell been done? */
 export const isComplete = (cell: PlannedCell): boolean => fs.existsSync(rowsFile(cell));
 
-/** Rows of the cells that are complete, in the order of the plan. */
-async function completeRows(plan: Plan): Promise<ResultRow[]> {
+/** Writes results.jsonl and returns it: rows of the cells that are complete, in the order of the plan. */
+async function writeResults(plan: Plan): Promise<ResultRow[]> {
   const cells = plan.cells.filter(isComplete);
-  return (await Promise.all(cells.map((cell) => readJsonLines<ResultRow>(rowsFile(cell))))).flat();
+  const rows = (await Promise.all(cells.map((cell) => readJsonLines<ResultRow>(rowsFile(cell))))).flat();
+  await writeJsonLines(path.join(plan.out, 'results.jsonl'), rows);
+  return rows;
 }
 
 async function runCell(

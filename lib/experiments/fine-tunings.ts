@@ -31,18 +31,9 @@ export async function runFineTunings(
   { signal, onProgress }: { signal?: AbortSignal; onProgress(progress: SweepProgress): void },
 ): Promise<FinishedTuning[]> {
   const planned = await Promise.all(cell.fineTunings.map((tuning) => plannedTuning(plan, cell, tuning)));
-  const updates = planned.map(() => 0);
   const results = await finetuneAll(
     planned.map(({ options, folder }) => ({ options, out: folder })),
-    {
-      processes: Math.max(1, ...planned.map(({ processes }) => processes)),
-      signal,
-      onProgress: (index, progress) => {
-        updates[index] = progress.update;
-        const done = updates.reduce((sum, update) => sum + update, 0);
-        onProgress({ ...progress, done, total: planned.length * progress.updates });
-      },
-    },
+    { processes: Math.max(1, ...planned.map(({ processes }) => processes)), signal, onProgress },
   );
   return planned.map(({ tuning, folder }, i) => ({ tuning, folder, result: results[i] }));
 }

@@ -1,16 +1,9 @@
 /** What an experiment showed: a verdict for each comparison, the values it rests on, and what all of it has cost. */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import {
-  type Difference,
-  mean,
-  pairedErrorRates,
-  pairedSeeds,
-  standardDeviation,
-  type UtteranceErrors,
-} from '../analysis/statistics';
+import { type Difference, mean, pairedErrorRates, pairedSeeds, standardDeviation } from '../analysis/statistics';
 import { type Verdict, verdict } from '../analysis/verdict';
-import type { Hypothesis } from '../finetune/evaluate';
+import { type Hypothesis, utteranceErrors } from '../finetune/evaluate';
 import { readJson, readJsonLines } from '../formats/atomic';
 import type { CellCost } from './engine';
 import type { Comparison, Condition, Outcome } from './experiment';
@@ -118,12 +111,8 @@ function valueOfRow(row: ResultRow, { measure }: Outcome): number {
   return (row as unknown as Record<string, number | null>)[measure] ?? row.finetuneUpdates;
 }
 
-/** Errors of an utterance, by the end of the column's name. */
-const errorsOf: Record<string, (h: Hypothesis) => UtteranceErrors> = {
-  Wer: ({ errors, reference }) => ({ errors, reference }),
-  Cer: ({ characterErrors, characters }) => ({ errors: characterErrors, reference: characters }),
-  LexiconWer: ({ lexiconErrors = 0, reference }) => ({ errors: lexiconErrors, reference }),
-};
+/** Columns of error rates on test. */
+const testRates = { testWer: 'wer', testCer: 'cer', testLexiconWer: 'lexiconWer' } as const;
 
 /** For error rates on test the utterances count too, not the seeds alone. */
 async function errorDifference(
@@ -131,8 +120,8 @@ async function errorDifference(
   { measure }: Outcome,
   pairs: ResultRow[][],
 ): Promise<Difference | undefined> {
-  const rate = /^test/.test(measure) ? errorsOf[measure.slice(4)] : undefined;
-  if (!rate) return undefined;
+  if (!(measure in testRates)) return undefined;
+  const rate = utteranceErrors[testRates[measure as keyof typeof testRates]];
   const errors = (side: 0 | 1) =>
     Promise.all(
       pairs.map(async (pair) => {

@@ -23,6 +23,13 @@ export interface Hypothesis extends UtteranceErrors {
   lexiconErrors?: number;
 }
 
+/** Errors and reference symbols of an utterance for each rate; with `lexiconWer` the hypotheses must hold a lexicon's. */
+export const utteranceErrors: Record<'wer' | 'cer' | 'lexiconWer', (h: Hypothesis) => UtteranceErrors> = {
+  wer: ({ errors, reference }) => ({ errors, reference }),
+  cer: ({ characterErrors, characters }) => ({ errors: characterErrors, reference: characters }),
+  lexiconWer: ({ lexiconErrors, reference }) => ({ errors: lexiconErrors!, reference }),
+};
+
 export interface Evaluation extends ErrorRates {
   /** WER of decoding with the lexicon. */
   lexiconWer?: number;

@@ -11,6 +11,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import * as yaml from 'yaml';
 import { CrossMoments, ckaFromMoments } from '../analysis/cka';
+import { concatenated } from '../analysis/layer-features';
 import { type Bucket, batchesOf, lengthBuckets, SpeechSource } from '../analysis/speech';
 import { toHubertkitError, wrappedAsync } from '../binding';
 import { audioReason } from '../data/audio';
@@ -595,14 +596,4 @@ interface Prepared {
   bucket: Bucket<Example>;
   openLayers: boolean[];
   symbols: number;
-}
-
-function concatenated(pieces: Float32Array[]): Float32Array {
-  const whole = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -14,7 +14,7 @@ export {
   type ResetSweepOptions,
   type ResetSweepSummary,
   resetSweep,
-  type SweepProgress,
   type SweepRow,
 } from './reset-sweep';
+export type { SweepProgress } from './side-by-side';
 export { alignmentErrors, type ErrorCounts, errorRate } from './wer';

@@ -4,21 +4,15 @@
  * sees the same batches, masks and head, so differences to k = 0 are differences of the start alone.
  */
 import * as path from 'node:path';
-import {
-  type Interval,
-  errorRateDifference,
-  mean,
-  standardDeviation,
-  type UtteranceErrors,
-} from '../analysis/statistics';
+import { type Interval, errorRateDifference, mean, standardDeviation } from '../analysis/statistics';
 import { HubertkitError } from '../errors';
 import { readJsonLines, writeJsonAtomic } from '../formats/atomic';
 import { hasRun } from '../train/run';
 import { type FinetuneOptions, resolveFinetuneConfig, variantName } from './config';
 import { cerCurve, updatesToReach, werCurve } from './curve';
-import type { Hypothesis } from './evaluate';
-import { type FinetunePoint, type FinetuneProgress, type FinetuneResult, isBetter, resolveSource } from './finetune';
-import { finetuneAll, shareOfCores } from './side-by-side';
+import { type Hypothesis, utteranceErrors } from './evaluate';
+import { type FinetunePoint, type FinetuneResult, isBetter, resolveSource } from './finetune';
+import { finetuneAll, shareOfCores, type SweepProgress } from './side-by-side';
 
 export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'dropTop' | 'random' | 'seed'> {
   /** Numbers of blocks. Default 0..L (mode drop: 0..L-1). 0 is always among them: it is what the others are compared to. */
@@ -36,12 +30,6 @@ export interface ResetSweepHooks {
   out?: string;
   onProgress?: (progress: SweepProgress) => void;
   signal?: AbortSignal;
-}
-
-export interface SweepProgress extends FinetuneProgress {
-  /** Updates done by all variants, and of all. */
-  done: number;
-  total: number;
 }
 
 export interface MeanAndDeviation {
@@ -140,18 +128,9 @@ export async function resetSweep(options: ResetSweepOptions, hooks: ResetSweepHo
     };
     return [...ks.map(of), ...(random ? [of(null)] : [])];
   });
-  const updates = variants.map(() => 0);
   const results = await finetuneAll(
     variants.map(({ options, folder }) => ({ options, out: folder })),
-    {
-      processes,
-      signal: hooks.signal,
-      onProgress: (index, progress) => {
-        updates[index] = progress.update;
-        const done = updates.reduce((sum, update) => sum + update, 0);
-        hooks.onProgress?.({ ...progress, done, total: variants.length * progress.updates });
-      },
-    },
+    { processes, signal: hooks.signal, onProgress: hooks.onProgress },
   );
   const finished = variants.map(async (variant, i): Promise<Finished> => {
     return { ...variant, result: results[i], ...(await curvesOf(variant.folder, results[i])) };
@@ -238,22 +217,19 @@ function sweepRow(
 }
 
 function differenceTo(baseline: Finished[], group: Finished[], tested: boolean): NonNullable<SweepRow['difference']> {
-  const words = ({ errors, reference }: Hypothesis): UtteranceErrors => ({ errors, reference });
-  const lexiconWords = (h: Hypothesis): UtteranceErrors => ({ errors: h.lexiconErrors!, reference: h.reference });
-  const letters = (h: Hypothesis): UtteranceErrors => ({ errors: h.characterErrors, reference: h.characters });
-  const compare = (set: 'dev' | 'test', unit: (h: Hypothesis) => UtteranceErrors) =>
+  const compare = (set: 'dev' | 'test', rate: keyof typeof utteranceErrors) =>
     errorRateDifference(
-      group.map((variant) => variant[set].map(unit)),
-      baseline.map((variant) => variant[set].map(unit)),
+      group.map((variant) => variant[set].map(utteranceErrors[rate])),
+      baseline.map((variant) => variant[set].map(utteranceErrors[rate])),
     );
   return {
-    wer: compare('dev', words),
-    cer: compare('dev', letters),
-    lexiconWer: compare('dev', lexiconWords),
+    wer: compare('dev', 'wer'),
+    cer: compare('dev', 'cer'),
+    lexiconWer: compare('dev', 'lexiconWer'),
     ...(tested && {
-      testWer: compare('test', words),
-      testCer: compare('test', letters),
-      testLexiconWer: compare('test', lexiconWords),
+      testWer: compare('test', 'wer'),
+      testCer: compare('test', 'cer'),
+      testLexiconWer: compare('test', 'lexiconWer'),
     }),
     auc: mean(group.map(({ result }, i) => result.auc - baseline[i].result.auc)),
     aucCer: mean(group.map(({ result }, i) => result.aucCer - baseline[i].result.aucCer)),

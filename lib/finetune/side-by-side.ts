@@ -25,26 +25,39 @@ export interface FinetuneAllOptions {
   /** At once; 1: in this process. */
   processes: number;
   signal?: AbortSignal;
-  onProgress?: (index: number, progress: FinetuneProgress) => void;
+  onProgress?: (progress: SweepProgress) => void;
+}
+
+/** Of one of several fine-tunings. */
+export interface SweepProgress extends FinetuneProgress {
+  /** Updates done by all of them, and of all. */
+  done: number;
+  total: number;
 }
 
 /** Runs what is not finished; results in the order of the jobs. @throws what finetune throws */
 export async function finetuneAll(jobs: readonly FinetuneJob[], o: FinetuneAllOptions): Promise<FinetuneResult[]> {
   const { processes, signal, onProgress } = o;
+  const updates = jobs.map(() => 0);
+  const show = (index: number, progress: FinetuneProgress) => {
+    updates[index] = progress.update;
+    const done = updates.reduce((sum, update) => sum + update, 0);
+    onProgress?.({ ...progress, done, total: jobs.length * progress.updates });
+  };
   if (Math.min(processes, jobs.length) > 1) {
     return inProcesses<FinetuneJob, FinetuneProgress, FinetuneResult>(path.join(__dirname, 'worker.js'), jobs, {
       processes,
       does: 'fine-tunes',
       whenStopped: 'ask',
       signal,
-      onEvent: onProgress,
+      onEvent: show,
     });
   }
   const corpus = corpusOnce();
   const results: FinetuneResult[] = [];
   for (const [index, { options, out }] of jobs.entries()) {
     const hooks = { out, signal, corpus: () => corpus(options) };
-    results.push(await finetune(options, { ...hooks, onProgress: (progress) => onProgress?.(index, progress) }));
+    results.push(await finetune(options, { ...hooks, onProgress: (progress) => show(index, progress) }));
   }
   return results;
 }
