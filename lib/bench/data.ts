@@ -16,7 +16,7 @@ import { HubertModel } from '../nn/model';
 import { ahead } from '../train/ahead';
 import { cropBuckets, microBatches } from '../train/batches';
 import { type LoadedBatch, loadBatch } from '../train/updates';
-import { median, round } from './median';
+import { median, round, timed } from './median';
 
 export interface DataBenchResult {
   /** Of speech that is decoded. */
@@ -39,10 +39,10 @@ export interface DataBenchResult {
 /** Speech to be decoded and loaded, to be timed piece by piece. */
 export interface DataWork extends AsyncDisposable {
   audioSeconds: number;
-  /** Seconds of decoding all files one after the other. */
-  decode(): Promise<number>;
+  /** Decodes all files one after the other. */
+  decode(): Promise<void>;
   /** The same for files of 44.1 kHz, and how long those play. */
-  resample(): Promise<number>;
+  resample(): Promise<void>;
   resampledAudioSeconds: number;
   /** Seconds of each of 40 batches (8 x 4 s): the loader alone, steps alone, steps fed by the loader; of the last the share computing. */
   loading(): Promise<{ alone: number[]; steps: number[]; fed: number[]; utilisation: number }>;
@@ -64,8 +64,8 @@ export async function dataWork(options: DataBenchOptions): Promise<DataWork> {
   const faster = await written(utterances, folder);
   return {
     audioSeconds: utterances.reduce((sum, u) => sum + u.samples / sampleRate, 0),
-    decode: () => decodingSeconds(utterances.map((u) => u.path)),
-    resample: () => decodingSeconds(faster.files),
+    decode: () => decodeAll(utterances.map((u) => u.path)),
+    resample: () => decodeAll(faster.files),
     resampledAudioSeconds: faster.seconds,
     loading: () => loading(utterances),
     [Symbol.asyncDispose]: async () => fs.rmSync(folder, { recursive: true }),
@@ -74,11 +74,7 @@ export async function dataWork(options: DataBenchOptions): Promise<DataWork> {
 
 export async function benchData(options: DataBenchOptions = {}): Promise<DataBenchResult> {
   await using work = await dataWork(options);
-  const times = async (piece: () => Promise<number>) => {
-    const rounds: number[] = [];
-    for (let round = 0; round < 5; round++) rounds.push(await piece());
-    return median(rounds.sort((a, b) => a - b));
-  };
+  const times = async (piece: () => Promise<void>) => median(await timed(piece, 5, 0));
   const decode = await times(work.decode);
   const resample = await times(work.resample);
   const { alone, steps, fed, utilisation } = await work.loading();
@@ -95,10 +91,8 @@ export async function benchData(options: DataBenchOptions = {}): Promise<DataBen
   };
 }
 
-async function decodingSeconds(files: string[]): Promise<number> {
-  const passed = stopwatch();
+async function decodeAll(files: string[]): Promise<void> {
   for (const file of files) await decodeAudio(file);
-  return passed();
 }
 
 /** The same samples in files that say 44.1 kHz, and how long those play. */
