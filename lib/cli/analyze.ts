@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { AnalysisMetric, AnalyzeOptions, CheckpointAnalysis } from '../analysis';
+import type { AnalysisMetric, AnalysisProgress, AnalyzeOptions, CheckpointAnalysis } from '../analysis';
 import { collect, columns, integer, print, printJson, run } from './command';
 import { Progress } from './progress';
 
@@ -66,19 +66,18 @@ async function analyze(folder: string, options: Options, signal: AbortSignal): P
     alignments: options.alignments,
     onAlignments: (coverage) => process.stderr.write(`${describeCoverage(coverage)}\n`),
     signal,
-    onProgress: ({ checkpoint, done, of, layer }) =>
-      progress.show({
-        label: 'analysis',
-        done,
-        total: of,
-        unit: 'checkpoints',
-        values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
-      }),
+    onProgress: (event) => showAnalysis(progress, event),
   });
   progress.close();
   if (options.json) return printJson(analyses);
   const last = analyses.at(-1);
   print(last ? summary(last) : 'The run has no checkpoint yet.');
+}
+
+/** The checkpoint and layer that were measured last. */
+export function showAnalysis(progress: Progress, { checkpoint, done, of, layer }: AnalysisProgress): void {
+  const values = [checkpoint, layer === undefined ? '' : `layer ${layer}`];
+  progress.show({ label: 'analysis', done, total: of, unit: 'checkpoints', values });
 }
 
 function numberOptions(options: Options): AnalyzeOptions {

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import type { DemoProgress, DemoResult } from '../experiments/demo';
 import { columns, integer, print, printJson, run, seconds } from './command';
+import { showAnalysis } from './analyze';
 import { errorRates } from './finetune';
 import { showSweep } from './reset-sweep';
-import { clock, Progress } from './progress';
+import { clock, Progress, showCorpus } from './progress';
 
 interface Options {
   budget: string;
@@ -50,20 +51,12 @@ async function start(options: Options, signal: AbortSignal): Promise<void> {
 
 function show(progress: Progress, event: DemoProgress): void {
   if (event.phase === 'corpus') {
-    const { seconds: made, total } = event;
-    progress.show({ label: 'corpus', done: Math.min(Math.round(made), total), total, unit: 's of speech' });
+    showCorpus(progress, event);
   } else if (event.phase === 'pretraining') {
     const { showPretraining } = require('./pretrain') as typeof import('./pretrain');
     showPretraining(progress, event.event);
   } else if (event.phase === 'analysis') {
-    const { checkpoint, done, of, layer } = event.event;
-    progress.show({
-      label: 'analysis',
-      done,
-      total: of,
-      unit: 'checkpoints',
-      values: [checkpoint, layer === undefined ? '' : `layer ${layer}`],
-    });
+    showAnalysis(progress, event.event);
   } else {
     showSweep(progress, event.event);
   }

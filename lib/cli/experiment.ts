@@ -7,7 +7,7 @@ import type { ExperimentSummary } from '../experiments/summary';
 import type { PresetName } from '../nn/config';
 import { assign, collect, columns, integer, print, printJson, run } from './command';
 import { errorRates } from './finetune';
-import { clock, Progress } from './progress';
+import { clock, Progress, showCorpus } from './progress';
 
 interface Options {
   preset: string;
@@ -94,8 +94,7 @@ async function runOne(options: ExperimentOptions, signal: AbortSignal): Promise<
 
 function show(progress: Progress, event: ExperimentProgress): void {
   if (event.phase === 'corpus') {
-    const { seconds: made, total } = event;
-    progress.show({ label: 'corpus', done: Math.min(Math.round(made), total), total, unit: 's of speech' });
+    showCorpus(progress, event);
     return;
   }
   const label = `${event.index + 1}/${event.cells} seed ${event.seed} ${event.cell}`;

@@ -76,6 +76,11 @@ export class Progress {
   }
 }
 
+/** A corpus that is being made. */
+export function showCorpus(progress: Progress, { seconds, total }: { seconds: number; total: number }): void {
+  progress.show({ label: 'corpus', done: Math.min(Math.round(seconds), total), total, unit: 's of speech' });
+}
+
 /** 75 -> 1:15, 4000 -> 1:06:40. */
 export function clock(seconds: number): string {
   const s = Math.round(seconds);
