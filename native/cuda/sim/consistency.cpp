@@ -205,6 +205,15 @@ void conv1d(int64_t b, int64_t t, int64_t in, int64_t out, int64_t kernel, int64
   same("conv1d_grad", {x, w, dz}, {Tensor(), floats({out, in, kernel}), Tensor()}, strided);
 }
 
+// A waveform far from zero asks for windows relative to their mean.
+void conv0_norm_gelu(int64_t b, int64_t n, int64_t c, int64_t kernel, int64_t stride, float offset) {
+  const int64_t made = (n - kernel) / stride + 1, moments = kernel + kernel * kernel;
+  const Tensor wave = floats({b, n}, 0.2f, offset), w = floats({c, 1, kernel}), gamma = floats({c}), beta = floats({c});
+  const Attributes strided = {{"stride", (double)stride}};
+  const auto found = same("conv0_norm_gelu", {wave, w, gamma, beta}, {floats({b, made, c}), floats({b, moments})}, strided);
+  same("conv0_norm_gelu_grad", {wave, w, gamma, beta, found[1], floats({b, made, c})}, {floats({c, 1, kernel}), floats({c}), floats({c})}, strided);
+}
+
 void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t kernel) {
   const int64_t d = groups * channels;
   const Tensor x = floats({b, t, d}), w = floats({d, channels, kernel}), dz = floats({b, t, d});
@@ -286,6 +295,11 @@ int main(int argc, char** argv) {
   conv1d(1, 29, 3, 4, 8, 3);
   conv1d(3, 17, 2, 5, 2, 3);
   conv1d(2, 75, 1, 9, 10, 5);
+  conv0_norm_gelu(2, 57, 5, 10, 5, 0);
+  conv0_norm_gelu(1, 2803, 3, 10, 5, 20);
+  conv0_norm_gelu(2, 63, 517, 10, 5, 0);
+  conv0_norm_gelu(3, 44, 131, 23, 3, 1);
+  conv0_norm_gelu(1, 1200, 4, 1, 2, 0);
   pos_conv(2, 9, 2, 3, 4);
   pos_conv(1, 70, 3, 2, 5);
   pos_conv(2, 3, 4, 1, 16);
