@@ -237,6 +237,41 @@ void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropou
   same("attention_grad", {qkv, lengths, made[0], made[1], floats({b, t, d})}, {floats({b, t, 3 * d})}, attributes);
 }
 
+void ctc(int64_t b, int64_t t, int64_t v, int64_t s, int64_t blank, bool zero_infinity) {
+  Tensor targets = integers({b, s}, 0, (int)v - 1), frames = integers({b}, (int)t / 2, (int)t + 1), lengths = integers({b}, (int)s / 2, (int)s + 1);
+  for (size_t i = 0; i < targets.count(); i++) targets.as<int32_t>()[i] += targets.as<int32_t>()[i] >= blank;
+  frames.as<int32_t>()[0] = (int32_t)t;
+  if (b > 2) {  // a target without a frame, no target in all frames
+    frames.as<int32_t>()[1] = 0;
+    frames.as<int32_t>()[2] = (int32_t)t;
+    lengths.as<int32_t>()[2] = 0;
+  }
+  const auto made = same("ctc", {floats({b, t, v}, 2), frames, targets, lengths}, {floats({b}), floats({b, t, v})},
+                         {{"blank", (double)blank}, {"zero_infinity", zero_infinity}});
+  same("ctc_grad", {made[1], floats({b})}, {floats({b, t, v})});
+}
+
+// Each kind of bad row has loss and gradient NaN; the last row keeps its own.
+void ctc_with_bad_rows(int64_t t, int64_t v, int64_t s) {
+  const std::vector<Tensor> inputs = {floats({7, t, v}), integers({7}, (int)t, (int)t + 1), integers({7, s}, 1, (int)v), integers({7}, (int)s, (int)s + 1)};
+  const std::vector<Tensor> outputs = {floats({7}), floats({7, t, v})};
+  Run expected = run(hk::portable::find_op("ctc"), inputs, outputs, {});
+  for (Tensor& output : expected.outputs)
+    for (size_t i = 0; i < output.count() / 7 * 6; i++) output.as<float>()[i] = NAN;
+  std::vector<Tensor> bad = inputs;
+  bad[1].as<int32_t>()[0] = (int32_t)t + 1;
+  bad[1].as<int32_t>()[1] = -1;
+  bad[2].as<int32_t>()[3 * s - 1] = (int32_t)v;
+  bad[2].as<int32_t>()[3 * s] = 0;  // the blank
+  bad[3].as<int32_t>()[4] = (int32_t)s + 1;
+  bad[3].as<int32_t>()[5] = -1;
+  Run got = run(hk::cuda_sim::find_op("ctc"), bad, outputs, {});
+  const double worst = fmax(difference(got.outputs[0], expected.outputs[0]), difference(got.outputs[1], expected.outputs[1]));
+  const bool good = expected.error.empty() && got.error.empty() && worst <= 1e-5;
+  failures += !good;
+  printf("%s ctc of bad rows  %.2g %s\n", good ? "ok  " : "FAIL", worst, got.error.c_str());
+}
+
 // ---- the shim itself ----
 
 __global__ void reverse(const int* x, int* y, int n, bool with_barrier) {
@@ -307,6 +342,11 @@ int main(int argc, char** argv) {
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);
   attention(1, 70, 1, 100, 0.1);
+  ctc(4, 9, 5, 3, 0, true);
+  ctc(3, 131, 33, 17, 32, false);
+  ctc(2, 600, 4, 150, 2, false);
+  ctc(5, 3, 2, 4, 1, true);
+  ctc_with_bad_rows(11, 6, 4);
   adamw(48, {48}, 1, 1);
   adamw(9001, {16, 16, 700, 5000, 9001}, 1, 0);
   adamw(5000, {4097, 5000}, INFINITY, 1);
