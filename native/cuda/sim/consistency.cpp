@@ -331,7 +331,7 @@ int main(int argc, char** argv) {
   conv1d(3, 17, 2, 5, 2, 3);
   conv1d(2, 75, 1, 9, 10, 5);
   conv0_norm_gelu(2, 57, 5, 10, 5, 0);
-  conv0_norm_gelu(1, 2803, 3, 10, 5, 20);
+  conv0_norm_gelu(1, 2803, 3, 10, 5, 500);
   conv0_norm_gelu(2, 63, 517, 10, 5, 0);
   conv0_norm_gelu(3, 44, 131, 23, 3, 1);
   conv0_norm_gelu(1, 1200, 4, 1, 2, 0);
