@@ -215,6 +215,12 @@ void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t ke
   same("pos_conv_grad", {x, w, dz}, {Tensor(), floats({d, channels, kernel}), floats({d})}, grouped);
 }
 
+void weight_norm(int64_t out, int64_t in, int64_t taps) {
+  const Tensor v = floats({out, in, taps}), g = floats({1, 1, taps}), dw = floats({out, in, taps});
+  same("weight_norm", {v, g}, {floats({out, in, taps})});
+  same("weight_norm_grad", {v, g, dw}, {floats({out, in, taps}), floats({1, 1, taps})});
+}
+
 // Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
 void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
   const int64_t d = heads * depth;
@@ -289,6 +295,9 @@ int main(int argc, char** argv) {
   pos_conv(2, 9, 2, 3, 4);
   pos_conv(1, 70, 3, 2, 5);
   pos_conv(2, 3, 4, 1, 16);
+  weight_norm(3, 1, 1);
+  weight_norm(23, 13, 33);
+  weight_norm(2, 64, 5);
   attention(3, 7, 2, 5, 0);
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);
