@@ -9,33 +9,22 @@ namespace {
 
 const int64_t kGrain = 4096;
 
-__global__ void cross_entropy_kernel(const float* logits, const int32_t* labels, int64_t N, int64_t K, float* lse, double* loss, uint8_t* correct) {
+struct HasLabel {
+  const int32_t* labels;
+  int64_t K;
+  __device__ bool operator()(int64_t r) const { return labels[r] >= 0 && labels[r] < K; }
+};
+
+__global__ void cross_entropy_kernel(const float* logits, HasLabel has_label, int64_t N, int64_t K, float* lse, double* loss, uint8_t* correct) {
   const int64_t r = row_index();
   if (r >= N) return;
-  const int64_t label = labels[r];
-  const bool counts = label >= 0 && label < K;
+  const int64_t label = has_label.labels[r];
+  const bool counts = has_label(r);
   const RowLoss row = counts ? row_loss(logits + r * K, K, label) : RowLoss{0, false};
   if (threadIdx.x % 32) return;
   lse[r] = row.lse;
   loss[r] = counts ? (double)row.lse - logits[r * K + label] : 0.0;
   correct[r] = row.correct;
-}
-
-__global__ void sum_rows(const double* loss, const uint8_t* correct, const int32_t* labels, int64_t N, int64_t K, float* sums) {
-  __shared__ double shared[32];
-  double total = 0, count = 0, right = 0;
-  for (int64_t r = threadIdx.x; r < N; r += blockDim.x) {
-    total += loss[r];
-    right += correct[r];
-    count += labels[r] >= 0 && labels[r] < K;
-  }
-  total = block_sum(total, shared);
-  count = block_sum(count, shared);
-  right = block_sum(right, shared);
-  if (threadIdx.x) return;
-  sums[0] = (float)total;
-  sums[1] = (float)count;
-  sums[2] = (float)right;
 }
 
 __global__ void cross_entropy_grad_kernel(const float* logits, const int32_t* labels, const float* lse, const float* dsums, int64_t n, int64_t K,
@@ -93,12 +82,12 @@ __global__ void mean_square_grad_kernel(const float* x, const float* dy, int64_t
 
 int run(hk_call* call) {
   const int64_t N = call->inputs[0].shape[0], K = call->inputs[0].shape[1];
-  const int32_t* labels = i32(call->inputs[1]);
+  const HasLabel has_label = {i32(call->inputs[1]), K};
   Scratch scratch(call->scratch);
   const RowResults of_row(scratch, N);
-  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), labels, N, K, f32(call->outputs[1]), of_row.loss,
+  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), has_label, N, K, f32(call->outputs[1]), of_row.loss,
             of_row.correct);
-  HK_LAUNCH(sum_rows, dim3(1), dim3(kBlock), 0, stream_of(call), of_row.loss, of_row.correct, labels, N, K, f32(call->outputs[0]));
+  HK_LAUNCH(sum_rows<HasLabel>, dim3(1), dim3(kBlock), 0, stream_of(call), of_row.loss, of_row.correct, has_label, N, f32(call->outputs[0]));
   return launched(call);
 }
 int run_grad(hk_call* call) {
