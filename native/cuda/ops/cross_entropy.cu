@@ -1,6 +1,7 @@
 // cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/ops and native/cpu/ops. One warp a row of logits; sums over rows
 // and elements are made by one block in a fixed order, in double.
 #include "cuda/softmax.cuh"
+#include "ops/argmax.h"
 #include "ops/cross_entropy.h"
 
 namespace hk {
@@ -39,21 +40,14 @@ __global__ void argmax_kernel(const float* x, int64_t rows, int64_t width, int32
   const int64_t r = row_index();
   if (r >= rows) return;
   float best = -INFINITY;
-  int64_t index = 0;
+  int32_t index = 0;
   for (int64_t i = threadIdx.x % 32; i < width; i += 32)
     if (x[r * width + i] > best) {
       best = x[r * width + i];
-      index = i;
+      index = (int32_t)i;
     }
-  for (int distance = 16; distance > 0; distance >>= 1) {
-    const float other = __shfl_xor_sync(0xFFFFFFFFu, best, distance);
-    const int64_t at = __shfl_xor_sync(0xFFFFFFFFu, index, distance);
-    if (other > best || (other == best && at < index)) {
-      best = other;
-      index = at;
-    }
-  }
-  if (threadIdx.x % 32 == 0) y[r] = best == -INFINITY ? 0 : (int32_t)index;
+  keep_largest(32, best, index);
+  if (threadIdx.x % 32 == 0) y[r] = index;
 }
 
 __global__ void square_chunks(const float* x, int64_t n, float* sums) {
@@ -99,11 +93,6 @@ int run_grad(hk_call* call) {
 
 // ---- argmax ----
 
-int argmax_prepare(hk_call* call, size_t*, void**) {
-  if (expect_counts(call, "argmax", 1, 1) || expect_dense(call, "argmax", "x", call->inputs[0], HK_F32, 1)) return 1;
-  if (last(call->inputs[0]) > INT32_MAX) return fail(call, "argmax: more than 2^31 values in a row");
-  return expect(call, "argmax", "y", call->outputs[0], HK_I32, call->inputs[0].shape, call->inputs[0].rank - 1);
-}
 int argmax_run(hk_call* call) {
   const hk_tensor& x = call->inputs[0];
   HK_LAUNCH(argmax_kernel, row_grid(rows(x)), dim3(kRowBlock), 0, stream_of(call), f32(x), rows(x), last(x), i32(call->outputs[0]));
@@ -150,5 +139,5 @@ hk_cost grad_cost(const hk_call* call) {
 }  // namespace hk
 
 HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, read_cost}, {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, grad_cost},
-            {"argmax", argmax_prepare, argmax_run, nullptr, read_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
+            {"argmax", argmax_prepare, argmax_run, nullptr, argmax_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
             {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, grad_cost})

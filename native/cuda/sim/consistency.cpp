@@ -267,6 +267,15 @@ void masked_cross_entropy(int64_t b, int64_t t, int64_t d, int64_t p, int64_t k,
   judge("masked_cross_entropy_grad", inputs[0].view, gradient.error(), gradient.cpu.outputs, gradient.cuda.outputs, 1e-5);
 }
 
+// Centroids come in pairs of equals.
+void kmeans_assign(int64_t n, int64_t d, int64_t clusters) {
+  Tensor x = floats({n, d}), centroids = floats({clusters, d});
+  float* c = centroids.as<float>();
+  for (int64_t k = clusters / 2; k < clusters; k++) memcpy(c + k * d, c + (k - clusters / 2) * d, (size_t)d * sizeof(float));
+  x.as<float>()[n * d - 1] = NAN;
+  same("kmeans_assign", {x, centroids}, {ints_out({n}), floats({n})});
+}
+
 // Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
 void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
   const int64_t d = heads * depth;
@@ -349,6 +358,9 @@ int main(int argc, char** argv) {
   masked_cross_entropy(2, 70, 40, 33, 67, true, {0.7f, 0, 0, 0.4f, 0, 0});
   masked_cross_entropy(2, 7, 5, 4, 3, true, {0.7f, 0, 0, 0, 0, 0});
   masked_cross_entropy(1, 9, 5, 4, 3, true, {0.7f, 0, 0, 0.4f, 0, 0}, 0);
+  kmeans_assign(1, 1, 1);
+  kmeans_assign(67, 19, 66);
+  kmeans_assign(130, 5, 201);
   attention(3, 7, 2, 5, 0);
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);
