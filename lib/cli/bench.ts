@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { ProfiledOp } from '../bench/profile';
 import { HubertkitError } from '../errors';
-import { columns, integer, print, printJson, run } from './command';
+import { columns, deviceOf, integer, print, printJson, run } from './command';
 
 interface StepOptions {
   device: string;
@@ -86,7 +86,7 @@ async function step(options: StepOptions): Promise<void> {
   if (options.precision !== 'f32' && options.precision !== 'bf16')
     throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${options.precision}".`);
   const result = await benchStep({
-    device: options.device,
+    device: deviceOf(options.device),
     preset: options.preset as keyof typeof presets,
     batch: integer('--batch', options.batch, 1),
     seconds: positive('--seconds', options.seconds),
