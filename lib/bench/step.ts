@@ -67,24 +67,28 @@ export interface StepBenchResult {
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
 
-/** A model, a batch, and updates on it. */
-export interface TrainingStep extends AsyncDisposable {
+/** A model and a batch. */
+export interface TrainingWork {
   model: HubertModel;
-  program: Program;
   input: MaskedInput & { waveform: Float32Array };
+}
+
+/** The same, and updates on it. */
+export interface TrainingStep extends TrainingWork, AsyncDisposable {
+  program: Program;
   /** One update: mean cross-entropy of the masked frames + 10 x feature penalty, clip 10, AdamW at 5e-4. */
   update(options?: { profile?: boolean }): Promise<{ loss: number; gradientNorm: number }>;
 }
 
-/** What `benchStep` times; its weights and inputs depend on the options alone. */
-export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
-  const { device = 'cpu', preset, batch, seconds, precision = 'f32', dropout = false } = options;
-  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
+const samplesOf = (seconds: number) => Math.round(seconds * 16000);
+
+/** Weights and inputs of `trainingStep`; they depend on the options alone. */
+export function trainingWork(options: StepBenchOptions): TrainingWork {
+  const { device = 'cpu', preset, batch, seconds, dropout = false } = options;
   const clusters = 100;
   const config = hubertConfig(preset, dropout ? {} : withoutDropout);
   const model = HubertModel.create({ config, clusters, seed: 1, device });
-  const samples = Math.round(seconds * 16000);
-  const step = model.pretraining({ batch, samples, precision, checkpoint: options.checkpoint });
+  const samples = samplesOf(seconds);
   const frames = model.frames(samples);
   const random = pseudoRandom(1);
   const input = {
@@ -94,6 +98,15 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
     // Spans of 10 frames covering 57 %, as masking with p = .8 does.
     mask: Uint8Array.from({ length: batch * frames }, (_, i) => (Math.floor((i % frames) / 10) % 7 < 4 ? 1 : 0)),
   };
+  return { model, input };
+}
+
+/** What `benchStep` times. */
+export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
+  const { batch, seconds, precision = 'f32' } = options;
+  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
+  const { model, input } = trainingWork(options);
+  const step = model.pretraining({ batch, samples: samplesOf(seconds), precision, checkpoint: options.checkpoint });
   const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
   let updates = 0;
   return {
@@ -117,7 +130,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
   const { rss: before } = process.memoryUsage();
   await using step = await trainingStep(options);
   const { model, program } = step;
-  const samples = Math.round(seconds * 16000);
+  const samples = samplesOf(seconds);
   const times = await timed(() => step.update(), steps, 2);
   const { rss } = process.memoryUsage();
   const stepSeconds = median(times);
@@ -147,7 +160,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     rss_growth_bytes: rss - before,
   };
   if (!options.profile) return result;
-  const roofline = await measureRoofline(model.device);
+  const roofline = await measureRoofline(model.device, precision);
   return { ...result, roofline, profile: await profileOf(step, roofline, precision) };
 }
 

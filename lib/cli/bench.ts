@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { ProfiledOp } from '../bench/profile';
 import { HubertkitError } from '../errors';
-import { columns, integer, print, printJson, run } from './command';
+import { columns, deviceOf, integer, print, printJson, run } from './command';
 
 interface StepOptions {
   device: string;
@@ -90,7 +90,7 @@ async function step(options: StepOptions): Promise<void> {
   if (options.checkpoint !== 'none' && options.checkpoint !== 'layers')
     throw new HubertkitError('HK_USAGE', `--checkpoint takes none or layers, got "${options.checkpoint}".`);
   const result = await benchStep({
-    device: options.device,
+    device: deviceOf(options.device),
     preset: options.preset as keyof typeof presets,
     batch: integer('--batch', options.batch, 1),
     seconds: positive('--seconds', options.seconds),
