@@ -4,10 +4,6 @@ import json
 import sys
 import time
 
-import numpy as np
-
-DTYPES = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
-
 
 def require(*names):
     """The modules of these names; says which one is missing and ends where one cannot be imported."""
@@ -19,6 +15,14 @@ def require(*names):
             answer(missing=name, reason=str(error))
             sys.exit(0)
     return modules
+
+
+def answer(**values):
+    print(json.dumps(values), flush=True)
+
+
+(np,) = require("numpy")
+DTYPES = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
 
 
 def read_safetensors(path):
@@ -34,10 +38,6 @@ def seconds_of(work):
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
-
-
-def answer(**values):
-    print(json.dumps(values), flush=True)
 
 
 def serve(commands, **ready):

@@ -1,11 +1,12 @@
 """A HuBERT pretraining step in PyTorch: the same model, loss, clip and AdamW as hubertkit's, without dropout.
 
-  python3 step.py FOLDER PRECISION THREADS
+  python3 step.py FOLDER PRECISION THREADS [cuda eager|compile]
 FOLDER holds model.json and model.safetensors (HubertModel.save) and inputs.safetensors: waveform [B, N], labels and mask [B, T].
 Commands on standard input: `run N` makes N updates and answers {seconds: [N], loss, gradient_norm}, the last two before the last update.
 What makes PyTorch fastest on CPUs is set here and in peer.ts: q, k and v as one product, no attention mask where no row is padded,
 the head on masked frames alone, fused AdamW, denormals flushed; in bf16 (autocast) attention as plain products, since the CPU's
-flash attention is slow there.
+flash attention is slow there. On a GPU PyTorch chooses the attention itself, cuDNN searches for the fastest convolutions, and the
+masked frames are picked by index, so that their number is not read back in every step.
 """
 import json
 import os
@@ -125,16 +126,17 @@ class Hubert(nn.Module):
         self.final_proj = nn.Linear(d, projection)
         self.label_embs_concat = nn.Parameter(torch.empty(clusters, projection))
 
-    def forward(self, waveform, mask, targets):
-        """Mean cross-entropy of masked frames + 10 mean(features^2). waveform [B, N], mask [B, T], targets: the masked frames' labels."""
+    def forward(self, waveform, mask, picked, targets):
+        """Mean cross-entropy of masked frames + 10 mean(features^2). waveform [B, N], mask [B, T], picked: an index of the masked
+        frames, targets: their labels."""
         features = self.feature_extractor(waveform)
         if self.feature_grad_mult != 1:
             features.register_hook(lambda gradient: gradient * self.feature_grad_mult)
         penalty = features.float().pow(2).mean()
         x = self.feature_projection["projection"](self.feature_projection["layer_norm"](features))
         x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
-        projected = self.final_proj(self.encoder(x)[mask])
-        with torch.autocast("cpu", enabled=False):
+        projected = self.final_proj(self.encoder(x)[picked])
+        with torch.autocast(waveform.device.type, enabled=False):
             cosines = F.normalize(projected.float(), dim=-1) @ F.normalize(self.label_embs_concat, dim=-1).t()
             return F.cross_entropy(cosines / self.temperature, targets) + 10 * penalty
 
@@ -148,29 +150,37 @@ def with_joined_qkv(weights):
     return joined
 
 
-def main(folder, precision, threads):
+def main(folder, precision, threads, device="cpu", how="eager"):
     torch.set_num_threads(int(threads))
     torch.set_flush_denormal(True)
-    if precision == "bf16":
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = True
+    elif precision == "bf16":
         torch.backends.cuda.enable_flash_sdp(False)  # the CPU's too
     with open(os.path.join(folder, "model.json")) as file:
         description = json.load(file)
     model = Hubert(description["config"], description["clusters"]).train()
     model.load_state_dict(with_joined_qkv(read_safetensors(os.path.join(folder, "model.safetensors"))))
+    model.to(device)
+    objective = torch.compile(model) if how == "compile" else model
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True)
-    inputs = {name: torch.from_numpy(np.array(value)) for name, value in read_safetensors(os.path.join(folder, "inputs.safetensors")).items()}
+    inputs = {name: torch.from_numpy(np.array(value)).to(device)
+              for name, value in read_safetensors(os.path.join(folder, "inputs.safetensors")).items()}
     mask = inputs["mask"].bool()
+    picked = mask.nonzero(as_tuple=True) if device == "cuda" else mask
     targets = inputs["labels"][mask].long()
     last = {}
 
     def update():
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
-            loss = model(inputs["waveform"], mask, targets)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = objective(inputs["waveform"], mask, picked, targets)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0, foreach=True)
         optimiser.step()
         last.update(loss=loss.item(), gradient_norm=norm.item())
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     def run(count):
         return dict(seconds=[seconds_of(update) for _ in range(count)], **last)

@@ -11,24 +11,33 @@ import { pseudoRandom, round } from './median';
 
 export interface Roofline {
   f32_gflops: number;
-  /** Absent where the processor does not multiply bf16. */
+  /** Absent where the processor does not multiply bf16, and on a GPU where only f32 is asked for. */
   bf16_gflops?: number;
   read_gbytes_per_s: number;
 }
 
-/** The fastest of several runs of each probe, on as many threads as are set. */
-export async function measureRoofline(device = 'cpu'): Promise<Roofline> {
+/** Rows, terms and columns of the product, and floats that are read: more than caches hold, and enough for every multiprocessor. */
+const sizes = {
+  cpu: { product: [2048, 1024, 2048], floats: 32 * 2 ** 20 },
+  cuda: { product: [8192, 8192, 8192], floats: 2 ** 28 },
+};
+
+/** The fastest of several runs of each probe, on as many threads as are set; on a GPU only those of `needed`. */
+export async function measureRoofline(device = 'cpu', needed: Precision = 'f32'): Promise<Roofline> {
+  const size = sizes[device === 'cpu' ? 'cpu' : 'cuda'];
+  const [rows, terms, columns] = size.product;
   const product = async (precision: Precision) => {
-    const { flops, seconds } = await fastest('linear', device, [2048, 1024], (g, x) => {
-      const weight = g.parameter('weight', [2048, 1024], { kind: 'normal', a: 0, b: 0.02 });
+    const { flops, seconds } = await fastest('linear', device, [rows, terms], (g, x) => {
+      const weight = g.parameter('weight', [columns, terms], { kind: 'normal', a: 0, b: 0.02 });
       return linear(cast(x, precision), weight, null);
     });
     return round(flops / seconds / 1e9, 1);
   };
-  const read = await fastest('mean_square', device, [32 * 2 ** 20], (_, x) => meanSquare(x));
+  const read = await fastest('mean_square', device, [size.floats], (_, x) => meanSquare(x));
+  const bf16 = device === 'cpu' ? wrapped((n) => n.backendInfo()).bf16 : needed === 'bf16';
   return {
     f32_gflops: await product('f32'),
-    ...(wrapped((n) => n.backendInfo()).bf16 && { bf16_gflops: await product('bf16') }),
+    ...(bf16 && { bf16_gflops: await product('bf16') }),
     read_gbytes_per_s: round(read.bytes / read.seconds / 1e9, 1),
   };
 }

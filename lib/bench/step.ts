@@ -2,7 +2,7 @@
 import * as os from 'node:os';
 import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
-import type { Precision } from '../nn/graph';
+import type { Checkpointing, Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
@@ -19,6 +19,8 @@ export interface StepBenchOptions {
   seconds: number;
   /** Default 'f32'. */
   precision?: Precision;
+  /** Default 'none'. */
+  checkpoint?: Checkpointing;
   /** Default: all cores. */
   threads?: number;
   /** Steps timed (default 7) after two that are not. */
@@ -36,6 +38,7 @@ export interface StepBenchResult {
   batch: number;
   seconds: number;
   precision: string;
+  checkpoint: string;
   threads: number;
   dropout: boolean;
   frames: number;
@@ -54,7 +57,9 @@ export interface StepBenchResult {
   gflops: number;
   /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
   planned_bytes: number;
+  /** Resident memory of the process, and what of it has come since before the model. */
   rss_bytes: number;
+  rss_growth_bytes: number;
   roofline?: Roofline;
   /** Every op of the step: median seconds of five steps, and its floor. */
   profile?: ProfiledOp[];
@@ -62,24 +67,28 @@ export interface StepBenchResult {
 
 const withoutDropout = { inputDropout: 0, hiddenDropout: 0, attentionDropout: 0, activationDropout: 0, layerDrop: 0 };
 
-/** A model, a batch, and updates on it. */
-export interface TrainingStep extends AsyncDisposable {
+/** A model and a batch. */
+export interface TrainingWork {
   model: HubertModel;
-  program: Program;
   input: MaskedInput & { waveform: Float32Array };
+}
+
+/** The same, and updates on it. */
+export interface TrainingStep extends TrainingWork, AsyncDisposable {
+  program: Program;
   /** One update: mean cross-entropy of the masked frames + 10 x feature penalty, clip 10, AdamW at 5e-4. */
   update(options?: { profile?: boolean }): Promise<{ loss: number; gradientNorm: number }>;
 }
 
-/** What `benchStep` times; its weights and inputs depend on the options alone. */
-export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
-  const { device = 'cpu', preset, batch, seconds, precision = 'f32', dropout = false } = options;
-  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
+const samplesOf = (seconds: number) => Math.round(seconds * 16000);
+
+/** Weights and inputs of `trainingStep`; they depend on the options alone. */
+export function trainingWork(options: StepBenchOptions): TrainingWork {
+  const { device = 'cpu', preset, batch, seconds, dropout = false } = options;
   const clusters = 100;
   const config = hubertConfig(preset, dropout ? {} : withoutDropout);
   const model = HubertModel.create({ config, clusters, seed: 1, device });
-  const samples = Math.round(seconds * 16000);
-  const step = model.pretraining({ batch, samples, precision });
+  const samples = samplesOf(seconds);
   const frames = model.frames(samples);
   const random = pseudoRandom(1);
   const input = {
@@ -89,6 +98,15 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
     // Spans of 10 frames covering 57 %, as masking with p = .8 does.
     mask: Uint8Array.from({ length: batch * frames }, (_, i) => (Math.floor((i % frames) / 10) % 7 < 4 ? 1 : 0)),
   };
+  return { model, input };
+}
+
+/** What `benchStep` times. */
+export async function trainingStep(options: StepBenchOptions): Promise<TrainingStep> {
+  const { batch, seconds, precision = 'f32' } = options;
+  await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
+  const { model, input } = trainingWork(options);
+  const step = model.pretraining({ batch, samples: samplesOf(seconds), precision, checkpoint: options.checkpoint });
   const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
   let updates = 0;
   return {
@@ -107,12 +125,14 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
 }
 
 export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
-  const { preset, batch, seconds, precision = 'f32', steps = 7, dropout = false } = options;
+  const { preset, batch, seconds, precision = 'f32', checkpoint = 'none', steps = 7, dropout = false } = options;
   const { threads = os.availableParallelism() } = options;
+  const { rss: before } = process.memoryUsage();
   await using step = await trainingStep(options);
   const { model, program } = step;
-  const samples = Math.round(seconds * 16000);
+  const samples = samplesOf(seconds);
   const times = await timed(() => step.update(), steps, 2);
+  const { rss } = process.memoryUsage();
   const stepSeconds = median(times);
   const gflop = (batch * trainingFlops(model.config, samples)) / 1e9;
   const result = {
@@ -121,6 +141,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     batch,
     seconds,
     precision,
+    checkpoint,
     threads,
     dropout,
     frames: model.frames(samples),
@@ -135,10 +156,11 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     gflop: round(gflop, 1),
     gflops: round(gflop / stepSeconds, 1),
     planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
-    rss_bytes: process.memoryUsage().rss,
+    rss_bytes: rss,
+    rss_growth_bytes: rss - before,
   };
   if (!options.profile) return result;
-  const roofline = await measureRoofline(model.device);
+  const roofline = await measureRoofline(model.device, precision);
   return { ...result, roofline, profile: await profileOf(step, roofline, precision) };
 }
 

@@ -1,5 +1,5 @@
 /** Which device a program runs on. */
-import { native, toHubertkitError } from './index';
+import { native, toHubertkitError, wrapped } from './index';
 
 export interface ResolvedDevice {
   /** 'cpu', 'cuda' or 'cuda:N'. */
@@ -15,6 +15,13 @@ export interface ResolvedDevice {
 export function resolveDevice(device: string): ResolvedDevice {
   if (device !== 'auto') return { device };
   return { device: 'cpu', note: `Computing on the CPU: ${whyNotCuda()}` };
+}
+
+/** The same, found out before anything else is done on it. @throws HK_NO_DEVICE, saying which half is missing */
+export function availableDevice(device: string): ResolvedDevice {
+  const resolved = resolveDevice(device);
+  wrapped((n) => n.deviceInfo(resolved.device));
+  return resolved;
 }
 
 function whyNotCuda(): string {

@@ -90,6 +90,14 @@ export function seconds(name: string, text: string): number {
   return value;
 }
 
+/** The device of an option, found to be usable. Where 'auto' is the CPU, standard error says why. */
+export function deviceOf(name: string): string {
+  const { availableDevice } = require('../binding/device') as typeof import('../binding/device');
+  const { device, note } = availableDevice(name);
+  if (note) process.stderr.write(`${note}\n`);
+  return device;
+}
+
 /** For options that may be given several times. */
 export function collect(value: string, all: string[]): string[] {
   return [...all, value];

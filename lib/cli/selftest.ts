@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Precision } from '../nn/graph';
 import type { SelftestResult } from '../selftest';
-import { EXIT, print, printJson, run } from './command';
+import { deviceOf, EXIT, print, printJson, run } from './command';
 
 export function register(program: Command): void {
   program
@@ -15,7 +15,8 @@ export function register(program: Command): void {
       run(async ({ signal }) => {
         const { selftest } = require('../selftest') as typeof import('../selftest');
         const { checkedPrecision } = require('../nn/steps') as typeof import('../nn/steps');
-        const { device, only, json } = options;
+        const { only, json } = options;
+        const device = deviceOf(options.device);
         const precision = checkedPrecision(options.precision as Precision, device);
         if (!json) print(line('op', 'size', 'check', 'error', 'bound', ''));
         const summary = await selftest({ device, precision, only, signal, onResult: json ? undefined : show });

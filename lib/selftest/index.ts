@@ -1,8 +1,8 @@
 /** Compares every op, value and gradient, with its formula in double precision. */
 import type { TypedArray } from '../binding/core';
 import { Philox } from '../data/philox';
-import { toHubertkitError, wrapped } from '../binding';
-import { resolveDevice } from '../binding/device';
+import { toHubertkitError } from '../binding';
+import { availableDevice } from '../binding/device';
 import { callOp } from '../nn/call';
 import { Graph, type Precision, type Tensor } from '../nn/graph';
 import { cast } from '../nn/ops';
@@ -51,8 +51,7 @@ const COORDINATES = 24;
 /** Runs all cases; never throws because of a failing one. @throws HK_NO_DEVICE */
 export async function selftest(options: SelftestOptions = {}): Promise<SelftestSummary> {
   const { precision = 'f32', only = '', onResult, signal } = options;
-  const { device } = resolveDevice(options.device ?? 'cpu');
-  wrapped((n) => n.deviceInfo(device));
+  const { device } = availableDevice(options.device ?? 'cpu');
   const results: SelftestResult[] = [];
   const report = (result: SelftestResult) => {
     results.push(result);

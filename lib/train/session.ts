@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { SpeechSource } from '../analysis/speech';
 import { packageRoot, wrapped, wrappedAsync } from '../binding';
-import { type ResolvedDevice, resolveDevice } from '../binding/device';
+import { availableDevice, type ResolvedDevice } from '../binding/device';
 import { checkSkipped, openCorpus, skippedReport } from '../data/corpus';
 import { type Corpus, type Skipped, sampleRate, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
@@ -224,13 +224,6 @@ export class Session {
     const kept = steps.filter(({ totalUpdates }) => totalUpdates <= this.state.totalUpdates);
     if (kept.length < steps.length) await writeJsonLines(this.skippedSteps, kept);
   }
-}
-
-/** Finds out before hours of labels have been made. @throws HK_NO_DEVICE */
-function availableDevice(device: string): ResolvedDevice {
-  const resolved = resolveDevice(device);
-  wrapped((n) => n.deviceInfo(resolved.device));
-  return resolved;
 }
 
 function beginning(): TrainState {

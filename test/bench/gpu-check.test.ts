@@ -1,0 +1,101 @@
+import * as fs from 'node:fs';
+import { alone, comparison, type Part, type PartResult, runPart } from '../../bench/gpu-check';
+
+const shell = (script: string, more: Partial<Part> = {}): Part => ({
+  name: 'part',
+  command: ['/bin/sh', '-c', script],
+  limit: 20,
+  ...more,
+});
+
+const done = (name: string, result: unknown): PartResult => ({ name, command: '', status: 'ok', seconds: 1, result });
+
+describe('a part of the GPU check', () => {
+  test('keeps the JSON of its last line', async () => {
+    const result = await runPart(shell(`echo words; echo '{"rate": 3}'`), 100, []);
+    expect(result).toMatchObject({ status: 'ok', result: { rate: 3 } });
+    expect(result.reason).toBeUndefined();
+  });
+
+  test('that fails says what the command said, and keeps what it measured', async () => {
+    const result = await runPart(shell(`echo '{"passed": 2}'; echo 'HK_DEVICE: lost' >&2; exit 1`), 100, []);
+    expect(result).toMatchObject({ status: 'failed', reason: 'HK_DEVICE: lost', result: { passed: 2 } });
+  });
+
+  test('that hangs is ended at its limit, with the processes that it started', async () => {
+    const { status, reason } = await runPart(shell('sleep 70 & echo $!; sleep 70', { limit: 1 }), 100, []);
+    expect(status).toBe('failed');
+    const [, started] = /^not done after 1 s: (\d+)$/.exec(reason!)!;
+    const runs = fs.existsSync(`/proc/${started}/cmdline`) && fs.readFileSync(`/proc/${started}/cmdline`, 'utf8');
+    expect(runs).toBeFalsy(); // gone, or no more than an entry that its parent has not read
+  });
+
+  test('that crashes names the signal', async () => {
+    expect(await runPart(shell('kill -SEGV $$'), 100, [])).toMatchObject({
+      status: 'failed',
+      reason: 'ended by SIGSEGV',
+    });
+  });
+
+  test('whose command is not there says so', async () => {
+    const result = await runPart(shell('', { command: ['no-such-tool', '--version'] }), 100, []);
+    expect(result).toMatchObject({ status: 'failed', reason: 'no-such-tool is not on this machine' });
+  });
+
+  test('is left out when no time is left, or when what it needs failed', async () => {
+    expect(await runPart(shell('exit 0'), 2, [])).toMatchObject({ status: 'left out' });
+    const failed: PartResult = { ...done('ceilings', undefined), status: 'failed', reason: 'no PyTorch' };
+    const result = await runPart(shell('exit 0', { needs: 'ceilings' }), 100, [failed]);
+    expect(result).toMatchObject({ status: 'left out', reason: 'needs "ceilings": no PyTorch' });
+  });
+});
+
+describe('after a selftest', () => {
+  const failed = (results: object[] | undefined, reason: string): PartResult => ({
+    ...done('selftest f32', results && { results }),
+    status: 'failed',
+    reason,
+  });
+  const names = (result: PartResult) => alone(result).map(({ name }) => name);
+
+  test('in which the device was lost, the ops that it was lost to are checked alone', () => {
+    const results = [
+      { op: 'add', passed: true },
+      { op: 'ctc', passed: false, message: "HK_NAME: the cuda back-end has no op 'ctc'" },
+      { op: 'gelu', passed: false, message: 'HK_DEVICE: an illegal memory access was encountered' },
+      { op: 'linear', passed: false, message: 'HK_MEMORY: the parameters need 1 MiB' },
+    ];
+    expect(names(failed(results, '3 of 4'))).toEqual(['selftest f32, alone: gelu', 'selftest f32, alone: linear']);
+  });
+
+  test('that hung, all ops are checked alone; that had no device, none', () => {
+    expect(names(failed(undefined, 'not done after 60 s')).length).toBeGreaterThan(15);
+    expect(names(failed(undefined, "HK_NO_DEVICE: device 'cuda': no NVIDIA driver is installed here."))).toEqual([]);
+  });
+});
+
+describe('the comparison with PyTorch', () => {
+  const update = { loss: 5, gradientNorm: 2 };
+  const step = done('step base bf16', { step_s: 0.02, audio_s_per_s: 8580, gflops: 394_000 });
+  const eager = (loss: number) =>
+    done('PyTorch eager base bf16', {
+      step_s: { median: 0.05 },
+      audio_s_per_s: 3432,
+      updates: [{ loss, gradientNorm: 2 }],
+    });
+  const updates = done('updates base bf16', { updates: [update] });
+
+  test('has a ratio where both compute the same', () => {
+    expect(comparison('base', [step, updates, eager(5.001), done('ceilings', { bf16_tflops: 788 })])).toMatchObject({
+      audio_s_per_s: 8580,
+      shareOfMatmulCeiling: 0.5,
+      eager: { audio_s_per_s: 3432, sameUpdates: true, timesAsFast: 2.5 },
+    });
+  });
+
+  test('has none where they do not, or where that was not found out', () => {
+    const parts = (...more: PartResult[]) => (comparison('base', [step, ...more]) as { eager: object }).eager;
+    expect(parts(updates, eager(5.5))).toEqual({ audio_s_per_s: 3432, sameUpdates: false, timesAsFast: undefined });
+    expect(parts(eager(5))).toMatchObject({ sameUpdates: 'not compared', timesAsFast: undefined });
+  });
+});
