@@ -1,26 +1,18 @@
-/**
- * The benchmark suite: npm run bench [-- OPTIONS]
- *   --only ops,step,kmeans,data,startup   these parts (default: all)
- *   --peers                               instead: steps beside PyTorch, k-means beside scikit-learn and faiss, MFCC beside librosa and
- *                                         torchaudio, in turn (HUBERTKIT_PYTHON: a python3 that has them); with --only step or kmeans
- *   --presets nano,tiny                   of the ops, the steps and the comparison with PyTorch, these presets (default: all)
- *   --compare old.json                    name what has become slower than that run by more than the noise (exit code 1)
- *   --threads N                           default: all cores
- *   --out FOLDER                          default: bench/results
- * Prints Markdown and writes it as FOLDER/<date>[-peers][-parts].md, beside the same as .json.
- */
+/** The benchmark suite: npm run bench [-- OPTIONS]; -- --help shows them. docs/benchmarks.md says what the numbers are. */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { dataWork, batchRate } from '../lib/bench/data';
 import { kmeansWork } from '../lib/bench/kmeans';
 import { noise } from '../lib/bench/mfcc';
 import { spread, timed } from '../lib/bench/median';
 import { measureRoofline, type Roofline } from '../lib/bench/roofline';
 import { benchStep, type StepBenchOptions } from '../lib/bench/step';
-import { packageRoot, wrapped, wrappedAsync } from '../lib/binding';
+import { wrapped, wrappedAsync } from '../lib/binding';
+import { EXIT, integer, printError } from '../lib/cli/command';
 import { mfcc } from '../lib/data/audio';
+import { HubertkitError } from '../lib/errors';
 import { type PresetName, presets } from '../lib/nn/config';
 import {
   machine,
@@ -184,26 +176,39 @@ async function compareWithPeers(
 function chosen<T extends string>(option: string, text: string | undefined, all: readonly T[]): readonly T[] {
   const names = text?.split(',') ?? all;
   for (const name of names)
-    if (!all.includes(name as T)) throw new Error(`${option} takes ${all.join(', ')}, got "${name}".`);
+    if (!all.includes(name as T))
+      throw new HubertkitError('HK_USAGE', `${option} takes ${all.join(', ')}, got "${name}".`);
   return names as T[];
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      peers: { type: 'boolean', default: false },
-      presets: { type: 'string' },
-      compare: { type: 'string' },
-      threads: { type: 'string' },
-      out: { type: 'string', default: path.join(packageRoot, 'bench', 'results') },
-    },
-  });
+interface Options {
+  only?: string;
+  peers?: boolean;
+  presets?: string;
+  compare?: string;
+  threads: string;
+  out: string;
+}
+
+const program = new Command('npm run bench --')
+  .description(
+    'Times ops, training steps, k-means, data and start-up; prints Markdown and writes it as <date>[-peers][-parts].md, beside the same as .json.',
+  )
+  .option('--only <parts>', `some of ${suites.join(',')}`)
+  .option('--peers', 'instead: steps beside PyTorch, k-means and MFCC beside their peers, in turn (HUBERTKIT_PYTHON)')
+  .option('--presets <names>', 'of the ops and steps, these presets (default: all)')
+  .option('--compare <old.json>', 'name what has become slower than that run by more than the noise (exit code 1)')
+  .option('--threads <n>', 'CPU threads', String(os.availableParallelism()))
+  .option('--out <folder>', 'where to write', path.join('bench', 'results'))
+  .exitOverride(({ exitCode }) => process.exit(exitCode && EXIT.usage))
+  .action(bench);
+
+async function bench(values: Options): Promise<void> {
   const only = chosen('--only', values.only, suites);
   const sizes = chosen('--presets', values.presets, Object.keys(presets) as PresetName[]);
   const ofSize = <T extends StepBenchOptions>(list: T[]) => list.filter(({ preset }) => sizes.includes(preset));
   const before = values.compare ? readMeasurements(values.compare) : [];
-  const threads = Number(values.threads ?? os.availableParallelism());
+  const threads = integer('--threads', values.threads, 1);
   await wrappedAsync((n) => n.setThreads(threads));
   const description = machine(threads);
   const notes: string[] = [];
@@ -241,7 +246,6 @@ async function main(): Promise<void> {
   if (slower.length) process.exitCode = 1;
 }
 
-main().catch((error) => {
-  console.error(error);
-  process.exitCode = 1;
+program.parseAsync().catch((error) => {
+  process.exitCode = printError(error);
 });

@@ -17,7 +17,7 @@ export const informationOverPretraining: Experiment = {
       name: 'three-iterations',
       parameters: { iterations: 3, teacherLayer: scale.middle },
       schedule: [scale.first(1), scale.later(1), scale.later(1)],
-      keep: 6,
+      keep: 5,
     },
   ],
   comparisons: () => [

@@ -1,4 +1,5 @@
 /** The same work here and in the peers, in turn (A B C A B C ...), on the same threads. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { spread, type Spread } from '../../lib/bench/median';
 
 export interface Comparison {
@@ -17,10 +18,17 @@ export interface Side {
   turn: () => Promise<number[]>;
 }
 
-/** `rounds` turns of every side, in alternation. */
+/** Milliseconds after which threads that wait for more work no longer spin. */
+const rest = 300;
+
+/** `rounds` turns of every side, in alternation; none begins while the threads of the one before still spin. */
 export async function interleaved(work: string, ours: Side, peers: Side[], rounds: number): Promise<Comparison> {
   const sides = [ours, ...peers].map((side) => ({ ...side, seconds: [] as number[] }));
-  for (let round = 0; round < rounds; round++) for (const side of sides) side.seconds.push(...(await side.turn()));
+  for (let round = 0; round < rounds; round++)
+    for (const side of sides) {
+      await pause(rest);
+      side.seconds.push(...(await side.turn()));
+    }
   const [own, ...others] = sides.map(({ name, seconds }) => ({ name, seconds: spread(seconds) }));
   others.sort((a, b) => a.seconds.median - b.seconds.median);
   const ratio = Number((others[0].seconds.median / own.seconds.median).toFixed(3));

@@ -2,7 +2,7 @@
 import * as os from 'node:os';
 import { wrapped, wrappedAsync } from '../binding';
 import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
-import type { Precision } from '../nn/graph';
+import type { Checkpointing, Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
@@ -19,6 +19,8 @@ export interface StepBenchOptions {
   seconds: number;
   /** Default 'f32'. */
   precision?: Precision;
+  /** Default 'none'. */
+  checkpoint?: Checkpointing;
   /** Default: all cores. */
   threads?: number;
   /** Steps timed (default 7) after two that are not. */
@@ -36,6 +38,7 @@ export interface StepBenchResult {
   batch: number;
   seconds: number;
   precision: string;
+  checkpoint: string;
   threads: number;
   dropout: boolean;
   frames: number;
@@ -54,7 +57,9 @@ export interface StepBenchResult {
   gflops: number;
   /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
   planned_bytes: number;
+  /** Resident memory of the process, and what of it has come since before the model. */
   rss_bytes: number;
+  rss_growth_bytes: number;
   roofline?: Roofline;
   /** Every op of the step: median seconds of five steps, and its floor. */
   profile?: ProfiledOp[];
@@ -101,7 +106,7 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
   const { batch, seconds, precision = 'f32' } = options;
   await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
   const { model, input } = trainingWork(options);
-  const step = model.pretraining({ batch, samples: samplesOf(seconds), precision });
+  const step = model.pretraining({ batch, samples: samplesOf(seconds), precision, checkpoint: options.checkpoint });
   const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
   let updates = 0;
   return {
@@ -120,12 +125,14 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
 }
 
 export async function benchStep(options: StepBenchOptions): Promise<StepBenchResult> {
-  const { preset, batch, seconds, precision = 'f32', steps = 7, dropout = false } = options;
+  const { preset, batch, seconds, precision = 'f32', checkpoint = 'none', steps = 7, dropout = false } = options;
   const { threads = os.availableParallelism() } = options;
+  const { rss: before } = process.memoryUsage();
   await using step = await trainingStep(options);
   const { model, program } = step;
   const samples = samplesOf(seconds);
   const times = await timed(() => step.update(), steps, 2);
+  const { rss } = process.memoryUsage();
   const stepSeconds = median(times);
   const gflop = (batch * trainingFlops(model.config, samples)) / 1e9;
   const result = {
@@ -134,6 +141,7 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     batch,
     seconds,
     precision,
+    checkpoint,
     threads,
     dropout,
     frames: model.frames(samples),
@@ -148,7 +156,8 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     gflop: round(gflop, 1),
     gflops: round(gflop / stepSeconds, 1),
     planned_bytes: program.memory.arena + program.memory.scratch + program.memory.buffers + 16 * model.store.size,
-    rss_bytes: process.memoryUsage().rss,
+    rss_bytes: rss,
+    rss_growth_bytes: rss - before,
   };
   if (!options.profile) return result;
   const roofline = await measureRoofline(model.device, precision);

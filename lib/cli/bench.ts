@@ -9,6 +9,7 @@ interface StepOptions {
   batch: string;
   seconds: string;
   precision: string;
+  checkpoint: string;
   threads?: string;
   steps: string;
   dropout?: boolean;
@@ -40,6 +41,7 @@ export function register(program: Command): void {
     .option('--batch <n>', 'rows', '8')
     .option('--seconds <s>', 'audio of each row', '4')
     .option('--precision <p>', 'f32 or bf16', 'f32')
+    .option('--checkpoint <what>', 'none, or layers: activations of a layer are computed again in backward', 'none')
     .option('--threads <n>', 'CPU threads (default: all cores)')
     .option('--steps <n>', 'steps timed, after two that are not', '7')
     .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
@@ -85,12 +87,15 @@ async function step(options: StepOptions): Promise<void> {
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
   if (options.precision !== 'f32' && options.precision !== 'bf16')
     throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${options.precision}".`);
+  if (options.checkpoint !== 'none' && options.checkpoint !== 'layers')
+    throw new HubertkitError('HK_USAGE', `--checkpoint takes none or layers, got "${options.checkpoint}".`);
   const result = await benchStep({
     device: deviceOf(options.device),
     preset: options.preset as keyof typeof presets,
     batch: integer('--batch', options.batch, 1),
     seconds: positive('--seconds', options.seconds),
     precision: options.precision,
+    checkpoint: options.checkpoint,
     steps: integer('--steps', options.steps, 1),
     dropout: options.dropout,
     profile: options.profile,

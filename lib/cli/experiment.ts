@@ -73,7 +73,7 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),
     ...(o.finetuneUpdates !== undefined && {
-      finetuneUpdates: integer('--finetune-updates', o.finetuneUpdates, 1),
+      finetune: { updates: integer('--finetune-updates', o.finetuneUpdates, 1) },
     }),
     set: assign(o.set),
   };

@@ -125,16 +125,7 @@ async function pretrainingCost(folder: string): Promise<Pick<CellCost, 'audioSec
 }
 
 /** Notes what is run here, or checks that it is the same; there may be more seeds than before. */
-async function claimFolder({
-  experiment,
-  preset,
-  corpus,
-  unitUpdates,
-  finetuneUpdates,
-  finetune,
-  cells,
-  out,
-}: Plan): Promise<void> {
+async function claimFolder({ experiment, preset, corpus, unitUpdates, finetune, cells, out }: Plan): Promise<void> {
   const file = path.join(out, 'experiment.json');
   const grid = cells.filter(({ seed }) => seed === 1).map(({ cell, keys }) => ({ ...cell, key: keys.at(-1) }));
   const claim = {
@@ -143,7 +134,6 @@ async function claimFolder({
     preset,
     corpus,
     unitUpdates,
-    finetuneUpdates,
     finetune,
     grid,
   };

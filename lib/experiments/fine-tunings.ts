@@ -13,7 +13,6 @@ export function tuningOptions(plan: Plan, { seed, folder }: PlannedCell, tuning:
   const { iteration, mode, k, freeze, labelMinutes } = tuning;
   const start = mode === 'random' ? { random: true } : mode === 'drop' ? { dropTop: k! } : { resetTop: k! };
   return {
-    ...(plan.finetuneUpdates !== undefined && { updates: plan.finetuneUpdates }),
     ...plan.finetune,
     source: folder,
     checkpoint: `iteration-${iteration}`,

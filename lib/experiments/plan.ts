@@ -24,11 +24,9 @@ export interface ExperimentOptions {
   corpus?: string;
   /** Default runs/experiments/<name>. Experiments side by side share the iterations that they have in common. */
   out?: string;
-  /** Updates of each fine-tuning. Default: depends on preset. */
-  finetuneUpdates?: number;
   /** Other keys of the pretraining's configuration, for every cell. */
   set?: Partial<PretrainOptions>;
-  /** Other options of every fine-tuning. */
+  /** Options of every fine-tuning. Default: updates and evaluations depend on preset. */
   finetune?: Partial<FinetuneOptions>;
 }
 
@@ -54,7 +52,6 @@ export interface Plan {
   out: string;
   /** Updates of an iteration of length 1. */
   unitUpdates: number;
-  finetuneUpdates: number | undefined;
   finetune: Partial<FinetuneOptions>;
   /** In the order in which they are run: all cells of a seed, then the next seed. */
   cells: PlannedCell[];
@@ -63,10 +60,18 @@ export interface Plan {
 /** Minutes of the corpus that is made when none is named. */
 const corpusMinutes = 60;
 
-/** What minutes of a CPU need otherwise than the recipes: updates of a usual iteration and of a fine-tuning, minutes of labels. */
-const sizes: Record<PresetName, { unit?: number; finetune?: number; labels: Scale['labelMinutes'] }> = {
-  nano: { unit: 800, finetune: 200, labels: [4, 12, 40] },
-  tiny: { unit: 1600, finetune: 400, labels: [4, 12, 40] },
+interface Size {
+  /** Updates of a usual iteration. */
+  unit?: number;
+  finetune?: Partial<FinetuneOptions>;
+  /** Minutes of transcribed audio. */
+  labels: Scale['labelMinutes'];
+}
+
+/** What minutes of a CPU need otherwise than the recipes. */
+const sizes: Record<PresetName, Size> = {
+  nano: { unit: 1200, finetune: { updates: 200, evaluations: 20 }, labels: [4, 12, 40] },
+  tiny: { unit: 1600, finetune: { updates: 400, evaluations: 20 }, labels: [4, 12, 40] },
   small: { labels: [10, 60, 600] },
   base: { labels: [10, 60, 600] },
   large: { labels: [10, 60, 600] },
@@ -115,8 +120,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
     ...(o.corpus === undefined && { makes: { folder, minutes: corpusMinutes } }),
     out,
     unitUpdates: Math.round(unitUpdates),
-    finetuneUpdates: o.finetuneUpdates ?? sizes[preset].finetune,
-    finetune,
+    finetune: { ...sizes[preset].finetune, ...finetune },
     cells,
   };
 }

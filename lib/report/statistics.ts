@@ -1,4 +1,5 @@
 /** The few statistics of the report. */
+import { mean as meanOf, standardDeviation, studentQuantile } from '../analysis/statistics';
 import type { FineTuning } from './read';
 
 export interface Estimate {
@@ -9,16 +10,12 @@ export interface Estimate {
   n: number;
 }
 
-// Two-sided 95 % quantiles of Student's t with 1, 2, 3, ... degrees of freedom.
-const T95 = [12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23];
-
 /** Mean with its 95 % interval. */
 export function estimate(values: number[]): Estimate {
   const n = values.length;
-  const mean = values.reduce((a, b) => a + b, 0) / n;
+  const mean = meanOf(values);
   if (n < 2) return { mean, low: mean, high: mean, n };
-  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
-  const half = (T95[n - 2] ?? 1.96) * Math.sqrt(variance / n);
+  const half = (studentQuantile(0.95, n - 1) * standardDeviation(values)) / Math.sqrt(n);
   return { mean, low: Math.max(0, mean - half), high: mean + half, n };
 }
 

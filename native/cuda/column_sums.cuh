@@ -34,12 +34,17 @@ static __global__ void add_chunks(const float* partial, int64_t chunks, int64_t 
   out[c] += sum;
 }
 
-// `partial` has column_sum_floats(rows, width) floats.
+// The sums of each chunk of rows: partial[chunk, c], column_sum_floats(rows, width) floats.
+template <class Value>
+static inline void sum_chunks(cudaStream_t stream, Value value, int64_t rows, int64_t width, float* partial) {
+  const dim3 grid((unsigned)blocks_for(width, 32), (unsigned)blocks_for(rows, kRowsOfChunk));
+  HK_LAUNCH(sum_chunk<Value>, grid, dim3(32, 8), 0, stream, value, rows, width, partial);
+}
+
 template <class Value>
 static inline void add_column_sums_of(cudaStream_t stream, Value value, int64_t rows, int64_t width, float* partial, float* out) {
-  const int64_t chunks = blocks_for(rows, kRowsOfChunk);
-  HK_LAUNCH(sum_chunk<Value>, dim3((unsigned)blocks_for(width, 32), (unsigned)chunks), dim3(32, 8), 0, stream, value, rows, width, partial);
-  HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, chunks, width, out);
+  sum_chunks(stream, value, rows, width, partial);
+  HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, blocks_for(rows, kRowsOfChunk), width, out);
 }
 
 struct MatrixValue {

@@ -15,6 +15,18 @@ __device__ static inline float warp_max(float v) {
   return v;
 }
 
+// The largest of the values of `lanes` neighbours (a power of two) and its index; the lowest index wins ties.
+__device__ static inline void keep_largest(int lanes, float& value, int32_t& index) {
+  for (int distance = lanes / 2; distance > 0; distance >>= 1) {
+    const float other = __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+    const int32_t at = __shfl_xor_sync(0xFFFFFFFFu, index, distance);
+    if (other > value || (other == value && at < index)) {
+      value = other;
+      index = at;
+    }
+  }
+}
+
 // `shared` has room for 32; the block is one-dimensional, of whole warps.
 template <class T>
 __device__ static inline T block_sum(T v, T* shared) {

@@ -1,4 +1,4 @@
-// What the losses share: one warp's view of a row of logits.
+// What the losses share: one warp's view of a row of logits, and the sums over all rows.
 #pragma once
 #include "cuda/reduce.cuh"
 
@@ -24,6 +24,26 @@ __device__ static inline RowLoss row_loss(const float* x, int64_t n, int64_t lab
   before = warp_sum(before);
   other = warp_sum(other);
   return {largest + logf(warp_sum(sum)), x[label] == largest && !before && other};
+}
+
+// sums[3] = {loss, rows, correct rows} over the rows that count. One block.
+template <class Counts>
+static __global__ void sum_rows(const double* loss, const uint8_t* correct, Counts counts, int64_t rows, float* sums) {
+  __shared__ double shared[32];
+  double total = 0, count = 0, right = 0;
+  for (int64_t r = threadIdx.x; r < rows; r += blockDim.x) {
+    if (!counts(r)) continue;
+    total += loss[r];
+    right += correct[r];
+    count++;
+  }
+  total = block_sum(total, shared);
+  count = block_sum(count, shared);
+  right = block_sum(right, shared);
+  if (threadIdx.x) return;
+  sums[0] = (float)total;
+  sums[1] = (float)count;
+  sums[2] = (float)right;
 }
 
 }  // namespace HK_ISA

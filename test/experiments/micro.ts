@@ -21,7 +21,6 @@ export function microExperiment(
     corpus,
     out,
     seeds: 1,
-    finetuneUpdates: 4,
     set: {
       model: { preset: 'nano', overrides },
       frontEnd: 'mel',
@@ -36,6 +35,7 @@ export function microExperiment(
     finetune: {
       threads: os.availableParallelism(),
       letters: 'ABCDEF',
+      updates: 4,
       batchSeconds: 4,
       evaluations: 2,
       curveSeconds: 4,

@@ -1,15 +1,10 @@
-// argmax: the index of the largest value of each row of x[.., V]; the lowest index wins a tie. A NaN never wins.
+// argmax on the CPU: the contract is in ops/argmax.h.
 #include "cpu/op.h"
+#include "ops/argmax.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
-
-int argmax_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_counts(call, "argmax", 1, 1) || expect_dense(call, "argmax", "x", call->inputs[0], HK_F32, 1)) return 1;
-  if (last(call->inputs[0]) > INT32_MAX) return fail(call, "argmax: more than 2^31 values in a row");
-  return expect(call, "argmax", "y", call->outputs[0], HK_I32, call->inputs[0].shape, call->inputs[0].rank - 1);
-}
 
 int argmax_run(hk_call* call) {
   const float* x = f32(call->inputs[0]);
@@ -29,11 +24,6 @@ int argmax_run(hk_call* call) {
     }
   });
   return 0;
-}
-
-hk_cost argmax_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {n, 4 * n};
 }
 
 }  // namespace

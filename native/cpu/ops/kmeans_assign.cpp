@@ -1,16 +1,11 @@
-// kmeans_assign: the nearest centroid of each row.
-// inputs  x[..,D]  centroids[K,D]
-// outputs labels i32[..] (the lowest index wins ties), distance[..] (squared Euclidean, to that centroid)
-//
-// arg min_k |x - c_k|^2 = arg min_k |c_k|^2 / 2 - x.c_k: a matrix product whose result is never stored. The centroids are
-// packed once in panels of kWide (k along the lanes, D along the rows), a block of rows of x likewise; the kernel keeps kRows
-// x kWide dot products in registers while it walks over D, and folds them into each row's best score so far, lane by lane. A
-// block of rows stays in the second-level cache while all panels pass. The distance is then computed from x - c directly:
-// |x|^2 - 2 x.c + |c|^2 would lose digits. Each row's sums run in the same order wherever it stands: a row's label depends on
-// nothing but the row. A row with NaN gets label 0 and distance NaN.
+// kmeans_assign on the CPU: the contract is in ops/kmeans_assign.h. The centroids are packed once in panels of kWide (k along the lanes,
+// D along the rows), a block of rows of x likewise; the kernel keeps kRows x kWide dot products in registers while it walks over D, and
+// folds them into each row's best score so far, lane by lane. A block of rows stays in the second-level cache while all panels pass.
+// Each row's sums run in the same order wherever it stands.
 #include "cpu/op.h"
-#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
+#include "hubertkit/scratch.h"
+#include "ops/kmeans_assign.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -49,15 +44,7 @@ Layout layout(const Sizes& s, Scratch& scratch) {
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "kmeans_assign";
-  if (expect_counts(call, op, 2, 2)) return 1;
-  const hk_tensor &x = call->inputs[0], &c = call->inputs[1];
-  if (x.rank < 2 || x.dtype != HK_F32 || elements(x) < 1) return fail(call, "kmeans_assign: x must be f32 [.., D] and not empty");
-  if (c.rank != 2 || elements(c) < 1 || c.shape[0] > INT32_MAX) return fail(call, "kmeans_assign: centroids must be [K, D], K, D >= 1");
-  if (expect(call, op, "centroids", c, HK_F32, {c.shape[0], last(x)}) ||
-      expect(call, op, "labels", call->outputs[0], HK_I32, x.shape, x.rank - 1) ||
-      expect(call, op, "distance", call->outputs[1], HK_F32, x.shape, x.rank - 1))
-    return 1;
+  if (expect_kmeans_assign(call)) return 1;
   Scratch scratch(nullptr);
   layout(sizes_of(call), scratch);
   *scratch_bytes = scratch.bytes();
@@ -174,13 +161,8 @@ int run(hk_call* call) {
   return 0;
 }
 
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  return {2.0 * s.N * s.K * s.D, 4.0 * (s.N * s.D + s.K * s.D + 2 * s.N)};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(kmeans_assign, {"kmeans_assign", prepare, run, nullptr, cost})
+HK_OP_TABLE(kmeans_assign, {"kmeans_assign", prepare, run, nullptr, kmeans_assign_cost})

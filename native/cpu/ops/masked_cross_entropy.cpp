@@ -1,61 +1,27 @@
-// masked_cross_entropy: HuBERT's loss (arXiv 2106.07447, eq. 2-3). For each visited frame h
-//   z = h wp' + bp                                     [P]
-//   logit[k] = cos(z, e[k]) / temperature              each norm clamped from below at 1e-8
-//   loss = log sum_k exp(logit[k]) - logit[label]
-// inputs  h[B,T,D]  wp[P,D]  bp[P]  e[K,P]  labels i32[B,T] (outside [0,K): ignored)  mask u8[B,T]  lengths i32[B]
-// outputs sums[6] = masked {loss, count, correct}, unmasked {same};  z[B*T,P], lse[B*T] for the gradient
-// `correct` counts frames whose label is the arg max; never when all logits are equal.
-//
-// h and its gradient may be bf16; everything inside is f32.
+// masked_cross_entropy and its gradient on the CPU: the contract is in ops/masked_cross_entropy.h. h and its gradient may be bf16;
+// everything inside is f32.
 // The visited frames (masked first, then with unmasked=1 the other valid ones) are gathered and go through in tiles of rows:
 // two matrix products and one pass over the tile's logits. The reference implementation makes a K x N x P tensor; here the
 // only thing of size K is the tile. z and lse hold one row for each visited frame, in visiting order.
-//
-// The gradient makes the logits again from z:
-//   dlogit = weight (softmax - onehot) / temperature;  du = dlogit e^;  dz = (du - (du.u) u) / |z|  with u = z / |z|
-// and for e the same formula. A clamped norm is a constant. dwp, dbp and de are added to.
 #include "cpu/cast.h"
 #include "cpu/gemm.h"
 #include "cpu/op.h"
-#include "hubertkit/scratch.h"
 #include "cpu/softmax.h"
+#include "hubertkit/scratch.h"
+#include "ops/masked_cross_entropy.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
-const float kSmallestNorm = 1e-8f;
-
-struct Sizes {
-  int64_t B, T, D, P, K, frames, tile;
-};
+struct Sizes : LossSizes { int64_t tile; };
 
 Sizes sizes_of(const hk_call* call) {
-  const hk_tensor &h = call->inputs[0], &wp = call->inputs[1], &e = call->inputs[3];
-  Sizes s = {h.shape[0], h.shape[1], h.shape[2], wp.shape[0], e.shape[0], 0, 0};
-  s.frames = s.B * s.T;
+  Sizes s = {loss_sizes(call), 0};
   const int64_t fits = 262144 / s.K;  // a tile of logits stays in the second-level cache
   s.tile = fits < 64 ? 64 : fits > 512 ? 512 : fits;
   if (s.tile > s.frames) s.tile = s.frames;
   return s;
-}
-
-int check_inputs(hk_call* call, const char* op) {
-  const hk_tensor* in = call->inputs;
-  if (in[0].rank != 3 || in[1].rank != 2 || in[3].rank != 2)
-    return fail(call, "%s: h must be [B, T, D], wp [P, D], e [K, P]; got ranks %d, %d, %d", op, in[0].rank, in[1].rank,
-                in[3].rank);
-  if (elements(in[0]) < 1 || elements(in[1]) < 1 || elements(in[3]) < 1) return fail(call, "%s: empty tensor", op);
-  const Sizes s = sizes_of(call);
-  if (s.frames > INT32_MAX) return fail(call, "%s: more than 2^31 frames", op);
-  if (expect(call, op, "h", in[0], dtype_of(in[0]), {s.B, s.T, s.D}) || expect(call, op, "wp", in[1], HK_F32, {s.P, s.D}) ||
-      expect(call, op, "bp", in[2], HK_F32, {s.P}) || expect(call, op, "e", in[3], HK_F32, {s.K, s.P}) ||
-      expect(call, op, "labels", in[4], HK_I32, {s.B, s.T}) || expect(call, op, "mask", in[5], HK_U8, {s.B, s.T}) ||
-      expect(call, op, "lengths", in[6], HK_I32, {s.B}))
-    return 1;
-  const double temperature = attribute(call, "temperature", 0.1);
-  if (!(temperature > 0 && temperature < 1e6)) return fail(call, "%s: temperature must be positive, got %g", op, temperature);
-  return 0;
 }
 
 struct Forward {
@@ -115,15 +81,9 @@ void gather(const T* h, const int32_t* frame, int64_t count, int64_t D, float* o
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "masked_cross_entropy";
-  if (expect_counts(call, op, 7, 3) || check_inputs(call, op)) return 1;
-  const Sizes s = sizes_of(call);
-  const hk_tensor* out = call->outputs;
-  if (expect(call, op, "sums", out[0], HK_F32, {6}) || expect(call, op, "z", out[1], HK_F32, {s.frames, s.P}) ||
-      expect(call, op, "lse", out[2], HK_F32, {s.frames}))
-    return 1;
+  if (expect_masked_cross_entropy(call)) return 1;
   Scratch scratch(nullptr);
-  forward_layout(s, scratch);
+  forward_layout(sizes_of(call), scratch);
   *scratch_bytes = scratch.bytes();
   return 0;
 }
@@ -148,9 +108,9 @@ int run_as(hk_call* call) {
   const float *wp = f32(call->inputs[1]), *bp = f32(call->inputs[2]);
   const int32_t* labels = i32(call->inputs[4]);
   float *z = f32(call->outputs[1]), *lse = f32(call->outputs[2]);
-  const float inverse_temperature = (float)(1 / attribute(call, "temperature", 0.1));
+  const float inverse_temperature = inverse_temperature_of(call);
   int64_t masked = 0;
-  const int64_t n = list_frames(call, s, attribute(call, "unmasked", 0) != 0, f.frame, &masked);
+  const int64_t n = list_frames(call, s, visits_unmasked(call), f.frame, &masked);
   normalise_embeddings(f32(call->inputs[3]), s, f.e_unit, f.e_inverse);
 
   for (int64_t first = 0; first < n; first += s.tile) {
@@ -180,16 +140,7 @@ int run_as(hk_call* call) {
 }
 int run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_as, call); }
 
-// About half of the frames are masked; with unmasked=1 all of them are visited.
-double visited(const hk_call* call, const Sizes& s) { return attribute(call, "unmasked", 0) != 0 ? s.frames : 0.5 * s.frames; }
-
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = visited(call, s);
-  return {2 * n * s.P * (s.D + s.K), element_bytes(call->inputs[0]) * n * s.D + 4 * (n * s.P + s.P * (s.D + s.K))};
-}
-
-// --- gradient: inputs h, wp, bp, e, labels, mask, lengths, z, lse, dsums[6]; outputs dh, dwp+=, dbp+=, de+=
+// ---- gradient ----
 
 struct Backward {
   int32_t* frame;
@@ -213,17 +164,9 @@ Backward backward_layout(const Sizes& s, Scratch& scratch) {
 }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "masked_cross_entropy_grad";
-  if (expect_counts(call, op, 10, 4) || check_inputs(call, op)) return 1;
-  const Sizes s = sizes_of(call);
-  const hk_tensor *in = call->inputs, *out = call->outputs;
-  if (expect(call, op, "z", in[7], HK_F32, {s.frames, s.P}) || expect(call, op, "lse", in[8], HK_F32, {s.frames}) ||
-      expect(call, op, "dsums", in[9], HK_F32, {6}) || expect(call, op, "dh", out[0], in[0].dtype, {s.B, s.T, s.D}) ||
-      expect(call, op, "dwp", out[1], HK_F32, {s.P, s.D}) || expect(call, op, "dbp", out[2], HK_F32, {s.P}) ||
-      expect(call, op, "de", out[3], HK_F32, {s.K, s.P}))
-    return 1;
+  if (expect_masked_cross_entropy_grad(call)) return 1;
   Scratch scratch(nullptr);
-  backward_layout(s, scratch);
+  backward_layout(sizes_of(call), scratch);
   *scratch_bytes = scratch.bytes();
   return 0;
 }
@@ -238,7 +181,7 @@ void unnormalise(const float* du, const float* unit, float inverse, int64_t n, f
 void tile_gradients(const hk_call* call, const Sizes& s, const Backward& f, int64_t first, int64_t count, int64_t masked) {
   const float *z = f32(call->inputs[7]) + first * s.P, *lse = f32(call->inputs[8]), *dsums = f32(call->inputs[9]);
   const int32_t* labels = i32(call->inputs[4]);
-  const float inverse_temperature = (float)(1 / attribute(call, "temperature", 0.1));
+  const float inverse_temperature = inverse_temperature_of(call);
   parallel_chunks(count, 16, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
       const float* zr = z + r * s.P;
@@ -272,7 +215,7 @@ int run_grad_as(hk_call* call) {
     memset((void*)(dh + begin * s.D), 0, (size_t)((end - begin) * s.D) * sizeof(T));
   });
   int64_t masked = 0;
-  const int64_t n = list_frames(call, s, attribute(call, "unmasked", 0) != 0 && dsums[3] != 0, f.frame, &masked);
+  const int64_t n = list_frames(call, s, visits_unmasked(call) && dsums[3] != 0, f.frame, &masked);
   if (n == 0) return 0;
   normalise_embeddings(f32(call->inputs[3]), s, f.e_unit, f.e_inverse);
   memset(f.dbp, 0, (size_t)s.P * sizeof(double));
@@ -307,15 +250,9 @@ int run_grad_as(hk_call* call) {
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
-hk_cost cost_grad(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = visited(call, s);
-  return {2 * n * s.P * (2.0 * s.D + 3.0 * s.K), element_bytes(call->inputs[0]) * (n + s.frames) * s.D + 4 * (n * s.P + 4.0 * s.P * (s.D + s.K))};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(masked_cross_entropy, {"masked_cross_entropy", prepare, run, nullptr, cost},
-            {"masked_cross_entropy_grad", prepare_grad, run_grad, nullptr, cost_grad})
+HK_OP_TABLE(masked_cross_entropy, {"masked_cross_entropy", prepare, run, nullptr, masked_cross_entropy_cost},
+            {"masked_cross_entropy_grad", prepare_grad, run_grad, nullptr, masked_cross_entropy_grad_cost})

@@ -1,10 +1,7 @@
-// Weight normalisation of the positional convolution: one norm for each tap (dim = 2 of [O, I, k]).
-//
-//   weight_norm       v [O, I, k], g [1, 1, k]      -> w = g_j v[.., j] / n_j,  n_j = |v[.., j]| over (O, I)
-//   weight_norm_grad  v, g, dw -> dv += g_j / n_j (dw - v (v . dw)_j / n_j^2),  dg += (v . dw)_j / n_j
-//
-// Two passes over [O * I, k] rows: sums over fixed chunks of rows, then the scaling. Chunks are added in double, in order.
+// weight_norm and its gradient on the CPU: the contract is in ops/weight_norm.h. Two passes over [O * I, k] rows: sums over fixed chunks
+// of rows, then the scaling. Chunks are added in double, in order.
 #include "cpu/op.h"
+#include "ops/weight_norm.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -20,28 +17,18 @@ Sizes sizes_of(const hk_call* call) {
   return {rows, v.shape[2], (rows + kRows - 1) / kRows};
 }
 
-int check(hk_call* call, const char* op) {
-  const hk_tensor& v = call->inputs[0];
-  char text[96];
-  if (v.rank != 3 || v.dtype != HK_F32 || elements(v) < 1) return fail(call, "%s: v must be f32[O, I, k], got %s", op, describe(v, text));
-  return expect(call, op, "g", call->inputs[1], HK_F32, {1, 1, v.shape[2]});
-}
-
 // Scratch: two sums a chunk and tap, then three factors a tap.
 size_t scratch_size(const Sizes& s) { return (size_t)((2 * s.chunks + 2) * s.taps) * sizeof(float) + (size_t)s.taps * 2 * sizeof(double); }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_counts(call, "weight_norm", 2, 1) || check(call, "weight_norm")) return 1;
+  if (expect_weight_norm(call)) return 1;
   *scratch_bytes = scratch_size(sizes_of(call));
-  return expect(call, "weight_norm", "w", call->outputs[0], HK_F32, call->inputs[0].shape, 3);
+  return 0;
 }
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "weight_norm_grad";
-  if (expect_counts(call, op, 3, 2) || check(call, op)) return 1;
-  const hk_tensor& v = call->inputs[0];
+  if (expect_weight_norm_grad(call)) return 1;
   *scratch_bytes = scratch_size(sizes_of(call));
-  return expect(call, op, "dw", call->inputs[2], HK_F32, v.shape, 3) || expect(call, op, "dv", call->outputs[0], HK_F32, v.shape, 3) ||
-         expect(call, op, "dg", call->outputs[1], HK_F32, {1, 1, v.shape[2]});
+  return 0;
 }
 
 // totals[0, j] = sum over rows of v^2, totals[1, j] = sum of v dw (0 without dw).
@@ -100,13 +87,8 @@ int run_grad(hk_call* call) {
   return 0;
 }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {3.0 * n, 4.0 * n * (call->n_inputs == 3 ? 4 : 2)};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(weight_norm, {"weight_norm", prepare, run, nullptr, cost}, {"weight_norm_grad", prepare_grad, run_grad, nullptr, cost})
+HK_OP_TABLE(weight_norm, {"weight_norm", prepare, run, nullptr, weight_norm_cost}, {"weight_norm_grad", prepare_grad, run_grad, nullptr, weight_norm_cost})

@@ -1,6 +1,7 @@
 // cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/ops and native/cpu/ops. One warp a row of logits; sums over rows
 // and elements are made by one block in a fixed order, in double.
 #include "cuda/softmax.cuh"
+#include "ops/argmax.h"
 #include "ops/cross_entropy.h"
 
 namespace hk {
@@ -9,33 +10,22 @@ namespace {
 
 const int64_t kGrain = 4096;
 
-__global__ void cross_entropy_kernel(const float* logits, const int32_t* labels, int64_t N, int64_t K, float* lse, double* loss, uint8_t* correct) {
+struct HasLabel {
+  const int32_t* labels;
+  int64_t K;
+  __device__ bool operator()(int64_t r) const { return labels[r] >= 0 && labels[r] < K; }
+};
+
+__global__ void cross_entropy_kernel(const float* logits, HasLabel has_label, int64_t N, int64_t K, float* lse, double* loss, uint8_t* correct) {
   const int64_t r = row_index();
   if (r >= N) return;
-  const int64_t label = labels[r];
-  const bool counts = label >= 0 && label < K;
+  const int64_t label = has_label.labels[r];
+  const bool counts = has_label(r);
   const RowLoss row = counts ? row_loss(logits + r * K, K, label) : RowLoss{0, false};
   if (threadIdx.x % 32) return;
   lse[r] = row.lse;
   loss[r] = counts ? (double)row.lse - logits[r * K + label] : 0.0;
   correct[r] = row.correct;
-}
-
-__global__ void sum_rows(const double* loss, const uint8_t* correct, const int32_t* labels, int64_t N, int64_t K, float* sums) {
-  __shared__ double shared[32];
-  double total = 0, count = 0, right = 0;
-  for (int64_t r = threadIdx.x; r < N; r += blockDim.x) {
-    total += loss[r];
-    right += correct[r];
-    count += labels[r] >= 0 && labels[r] < K;
-  }
-  total = block_sum(total, shared);
-  count = block_sum(count, shared);
-  right = block_sum(right, shared);
-  if (threadIdx.x) return;
-  sums[0] = (float)total;
-  sums[1] = (float)count;
-  sums[2] = (float)right;
 }
 
 __global__ void cross_entropy_grad_kernel(const float* logits, const int32_t* labels, const float* lse, const float* dsums, int64_t n, int64_t K,
@@ -50,21 +40,14 @@ __global__ void argmax_kernel(const float* x, int64_t rows, int64_t width, int32
   const int64_t r = row_index();
   if (r >= rows) return;
   float best = -INFINITY;
-  int64_t index = 0;
+  int32_t index = 0;
   for (int64_t i = threadIdx.x % 32; i < width; i += 32)
     if (x[r * width + i] > best) {
       best = x[r * width + i];
-      index = i;
+      index = (int32_t)i;
     }
-  for (int distance = 16; distance > 0; distance >>= 1) {
-    const float other = __shfl_xor_sync(0xFFFFFFFFu, best, distance);
-    const int64_t at = __shfl_xor_sync(0xFFFFFFFFu, index, distance);
-    if (other > best || (other == best && at < index)) {
-      best = other;
-      index = at;
-    }
-  }
-  if (threadIdx.x % 32 == 0) y[r] = best == -INFINITY ? 0 : (int32_t)index;
+  keep_largest(32, best, index);
+  if (threadIdx.x % 32 == 0) y[r] = index;
 }
 
 __global__ void square_chunks(const float* x, int64_t n, float* sums) {
@@ -93,12 +76,12 @@ __global__ void mean_square_grad_kernel(const float* x, const float* dy, int64_t
 
 int run(hk_call* call) {
   const int64_t N = call->inputs[0].shape[0], K = call->inputs[0].shape[1];
-  const int32_t* labels = i32(call->inputs[1]);
+  const HasLabel has_label = {i32(call->inputs[1]), K};
   Scratch scratch(call->scratch);
   const RowResults of_row(scratch, N);
-  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), labels, N, K, f32(call->outputs[1]), of_row.loss,
+  HK_LAUNCH(cross_entropy_kernel, row_grid(N), dim3(kRowBlock), 0, stream_of(call), f32(call->inputs[0]), has_label, N, K, f32(call->outputs[1]), of_row.loss,
             of_row.correct);
-  HK_LAUNCH(sum_rows, dim3(1), dim3(kBlock), 0, stream_of(call), of_row.loss, of_row.correct, labels, N, K, f32(call->outputs[0]));
+  HK_LAUNCH(sum_rows<HasLabel>, dim3(1), dim3(kBlock), 0, stream_of(call), of_row.loss, of_row.correct, has_label, N, f32(call->outputs[0]));
   return launched(call);
 }
 int run_grad(hk_call* call) {
@@ -110,11 +93,6 @@ int run_grad(hk_call* call) {
 
 // ---- argmax ----
 
-int argmax_prepare(hk_call* call, size_t*, void**) {
-  if (expect_counts(call, "argmax", 1, 1) || expect_dense(call, "argmax", "x", call->inputs[0], HK_F32, 1)) return 1;
-  if (last(call->inputs[0]) > INT32_MAX) return fail(call, "argmax: more than 2^31 values in a row");
-  return expect(call, "argmax", "y", call->outputs[0], HK_I32, call->inputs[0].shape, call->inputs[0].rank - 1);
-}
 int argmax_run(hk_call* call) {
   const hk_tensor& x = call->inputs[0];
   HK_LAUNCH(argmax_kernel, row_grid(rows(x)), dim3(kRowBlock), 0, stream_of(call), f32(x), rows(x), last(x), i32(call->outputs[0]));
@@ -161,5 +139,5 @@ hk_cost grad_cost(const hk_call* call) {
 }  // namespace hk
 
 HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, read_cost}, {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, grad_cost},
-            {"argmax", argmax_prepare, argmax_run, nullptr, read_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
+            {"argmax", argmax_prepare, argmax_run, nullptr, argmax_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
             {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, grad_cost})

@@ -133,22 +133,36 @@ double difference(Tensor& got, Tensor& expected) {
 
 int failures = 0;
 
-// Both back-ends on the same inputs; returns the CPU's outputs, for the gradient's inputs.
-std::vector<Tensor> same(const char* kind, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs, const Attributes& attributes = {},
-                         double bound = 1e-5) {
-  Run expected = run(hk::portable::find_op(kind), inputs, outputs, attributes), got = run(hk::cuda_sim::find_op(kind), inputs, outputs, attributes);
+typedef std::vector<Tensor> Tensors;
+
+void judge(const char* kind, const hk_tensor& sized, const std::string& error, Tensors expected, Tensors got, double bound) {
   double worst = 0;
-  for (size_t i = 0; i < outputs.size(); i++)
-    if (outputs[i].view.rank >= 0) worst = fmax(worst, difference(got.outputs[i], expected.outputs[i]));
-  for (size_t i = 0; i < inputs.size(); i++)
-    if (inputs[i].view.rank >= 0) worst = fmax(worst, difference(got.inputs[i], expected.inputs[i]));
-  const std::string error = expected.error.empty() ? got.error : "CPU " + expected.error;
+  for (size_t i = 0; i < expected.size(); i++)
+    if (expected[i].view.rank >= 0) worst = fmax(worst, difference(got[i], expected[i]));
   const bool good = error.empty() && worst <= bound;
   failures += !good;
   printf("%s %s", good ? "ok  " : "FAIL", kind);
-  for (int i = 0; i < inputs[0].view.rank; i++) printf("%s%lld", i ? " x " : " ", (long long)inputs[0].view.shape[i]);
+  for (int i = 0; i < sized.rank; i++) printf("%s%lld", i ? " x " : " ", (long long)sized.shape[i]);
   printf("  %.2g %s\n", worst, error.c_str());
-  return expected.outputs;
+}
+
+struct Both {
+  Run cpu, cuda;
+  Both(const char* kind, const Tensors& cpu_inputs, const Tensors& cuda_inputs, const Tensors& outputs, const Attributes& attributes)
+      : cpu(run(hk::portable::find_op(kind), cpu_inputs, outputs, attributes)), cuda(run(hk::cuda_sim::find_op(kind), cuda_inputs, outputs, attributes)) {}
+  std::string error() const { return cpu.error.empty() ? cuda.error : "CPU " + cpu.error; }
+};
+
+Tensors joined(Tensors a, const Tensors& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// Both back-ends on the same inputs; returns the CPU's outputs, for the gradient's inputs.
+Tensors same(const char* kind, const Tensors& inputs, const Tensors& outputs, const Attributes& attributes = {}, double bound = 1e-5) {
+  const Both made(kind, inputs, inputs, outputs, attributes);
+  judge(kind, inputs[0].view, made.error(), joined(made.cpu.outputs, made.cpu.inputs), joined(made.cuda.outputs, made.cuda.inputs), bound);
+  return made.cpu.outputs;
 }
 
 void rows(int64_t n, int64_t d) {
@@ -213,6 +227,53 @@ void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t ke
   same("pos_conv", {x, w, floats({d})}, {floats({b, t, d}), Tensor()}, grouped);
   same("pos_conv_grad", {x, w, dz}, {floats({b, t, d}), floats({d, channels, kernel}), floats({d})}, grouped);
   same("pos_conv_grad", {x, w, dz}, {Tensor(), floats({d, channels, kernel}), floats({d})}, grouped);
+}
+
+void weight_norm(int64_t out, int64_t in, int64_t taps) {
+  const Tensor v = floats({out, in, taps}), g = floats({1, 1, taps}), dw = floats({out, in, taps});
+  same("weight_norm", {v, g}, {floats({out, in, taps})});
+  same("weight_norm_grad", {v, g, dw}, {floats({out, in, taps}), floats({1, 1, taps})});
+}
+
+// z and lse of the CPU (one row for each visited frame, masked ones first) as the GPU keeps them (one for each frame), into the rows of
+// `by_frame` that are visited.
+void order_by_frame(Tensors inputs, bool unmasked, Tensors rows, Tensors* by_frame) {
+  const int64_t T = inputs[0].view.shape[1], frames = inputs[0].view.shape[0] * T, P = rows[0].view.shape[1], K = inputs[3].view.shape[0];
+  int64_t row = 0;
+  for (int masked = 1; masked >= (unmasked ? 0 : 1); masked--)
+    for (int64_t f = 0; f < frames; f++) {
+      const int32_t label = inputs[4].as<int32_t>()[f];
+      if (f % T >= inputs[6].as<int32_t>()[f / T] || inputs[5].as<uint8_t>()[f] != masked || label < 0 || label >= K) continue;
+      memcpy((*by_frame)[0].as<float>() + f * P, rows[0].as<float>() + row * P, (size_t)P * sizeof(float));
+      (*by_frame)[1].as<float>()[f] = rows[1].as<float>()[row++];
+    }
+}
+
+// `projection`: the scale of its weights; 0 makes vectors whose norm is clamped.
+void masked_cross_entropy(int64_t b, int64_t t, int64_t d, int64_t p, int64_t k, bool unmasked, const std::vector<float>& dsums, float projection = 1) {
+  const Attributes attributes = {{"temperature", 0.2}, {"unmasked", unmasked}};
+  const Tensor lengths = integers({b}, (int)t / 2, (int)t + 2);
+  const Tensor w = floats({p, d}, projection), bias = floats({p}, projection), labels = integers({b, t}, -1, (int)k + 1);
+  const Tensors inputs = {floats({b, t, d}), w, bias, floats({k, p}), labels, flags({b, t}), lengths};
+  const Both made("masked_cross_entropy", inputs, inputs, {floats({6}), floats({b * t, p}), floats({b * t})}, attributes);
+  const Tensors &cpu = made.cpu.outputs, &cuda = made.cuda.outputs;
+  Tensors by_frame = {cuda[1], cuda[2]};
+  order_by_frame(inputs, unmasked, {cpu[1], cpu[2]}, &by_frame);
+  judge("masked_cross_entropy", inputs[0].view, made.error(), {cpu[0], by_frame[0], by_frame[1]}, cuda, 1e-5);
+
+  const Tensors gradients = {floats({b, t, d}), floats({p, d}), floats({p}), floats({k, p})};
+  const Both gradient("masked_cross_entropy_grad", joined(inputs, {cpu[1], cpu[2], numbers(dsums)}),
+                      joined(inputs, {by_frame[0], by_frame[1], numbers(dsums)}), gradients, attributes);
+  judge("masked_cross_entropy_grad", inputs[0].view, gradient.error(), gradient.cpu.outputs, gradient.cuda.outputs, 1e-5);
+}
+
+// Centroids come in pairs of equals.
+void kmeans_assign(int64_t n, int64_t d, int64_t clusters) {
+  Tensor x = floats({n, d}), centroids = floats({clusters, d});
+  float* c = centroids.as<float>();
+  for (int64_t k = clusters / 2; k < clusters; k++) memcpy(c + k * d, c + (k - clusters / 2) * d, (size_t)d * sizeof(float));
+  x.as<float>()[n * d - 1] = NAN;
+  same("kmeans_assign", {x, centroids}, {ints_out({n}), floats({n})});
 }
 
 // Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
@@ -289,6 +350,17 @@ int main(int argc, char** argv) {
   pos_conv(2, 9, 2, 3, 4);
   pos_conv(1, 70, 3, 2, 5);
   pos_conv(2, 3, 4, 1, 16);
+  weight_norm(3, 1, 1);
+  weight_norm(23, 13, 33);
+  weight_norm(2, 64, 5);
+  masked_cross_entropy(1, 1, 3, 2, 5, true, {0.7f, 0, 0, 0.4f, 0, 0});
+  masked_cross_entropy(3, 29, 13, 9, 41, false, {0.7f, 0, 0, 0.4f, 0, 0});
+  masked_cross_entropy(2, 70, 40, 33, 67, true, {0.7f, 0, 0, 0.4f, 0, 0});
+  masked_cross_entropy(2, 7, 5, 4, 3, true, {0.7f, 0, 0, 0, 0, 0});
+  masked_cross_entropy(1, 9, 5, 4, 3, true, {0.7f, 0, 0, 0.4f, 0, 0}, 0);
+  kmeans_assign(1, 1, 1);
+  kmeans_assign(67, 19, 66);
+  kmeans_assign(130, 5, 201);
   attention(3, 7, 2, 5, 0);
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);

@@ -1,0 +1,51 @@
+// The inner part of a matrix product without tensor cores: a block of kTileThreads threads makes kTile x kTile elements, each thread
+// kSide x kSide of them. Each element is one sum in the order of k, wherever it stands.
+#pragma once
+#include "cuda/cuda_op.h"
+#include "cuda/gemm.h"
+
+namespace hk {
+namespace HK_ISA {
+
+const int kTile = 64, kTileDepth = 16, kSide = 4, kTileThreads = (kTile / kSide) * (kTile / kSide);
+
+typedef float TilePanel[kTileDepth][kTile + 1];
+struct TilePanels { TilePanel left, right; };  // in shared memory
+
+// Of the running thread's elements, the first row and column within the tile.
+__device__ static inline int tile_row() { return (int)threadIdx.x / (kTile / kSide) * kSide; }
+__device__ static inline int tile_column() { return (int)threadIdx.x % (kTile / kSide) * kSide; }
+
+// The first kTile rows and kTileDepth columns of a matrix that begins at x and has `rows` and `columns` of them; zero outside.
+// Neighbouring threads read neighbouring addresses.
+__device__ static inline void load_panel(const float* x, int64_t rows, int64_t columns, int64_t row, int64_t column, TilePanel& panel) {
+  const int height = rows < kTile ? (int)rows : kTile, depth = columns < kTileDepth ? (int)columns : kTileDepth;
+#pragma unroll 2
+  for (int e = (int)threadIdx.x; e < kTile * kTileDepth; e += kTileThreads) {
+    const int i = column == 1 ? e / kTileDepth : e % kTile, k = column == 1 ? e % kTileDepth : e / kTile;
+    panel[k][i] = i < height && k < depth ? x[i * row + k * column] : 0.0f;
+  }
+}
+
+// sums += the elements from (m0, n0) on of A B, zero outside. Of the shape, sizes and strides of A and B count.
+__device__ static inline void add_tile_product(const GemmShape& s, const float* a, const float* b, int64_t m0, int64_t n0, TilePanels& panels,
+                                               float (&sums)[kSide][kSide]) {
+  const int row = tile_row(), column = tile_column();
+  a += m0 * s.a_row;
+  b += n0 * s.b_column;
+  for (int64_t k0 = 0; k0 < s.k; k0 += kTileDepth) {
+    load_panel(a + k0 * s.a_column, s.m - m0, s.k - k0, s.a_row, s.a_column, panels.left);
+    load_panel(b + k0 * s.b_row, s.n - n0, s.k - k0, s.b_column, s.b_row, panels.right);
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kTileDepth; k++)
+#pragma unroll
+      for (int i = 0; i < kSide; i++)
+#pragma unroll
+        for (int j = 0; j < kSide; j++) sums[i][j] += panels.left[k][row + i] * panels.right[k][column + j];
+    __syncthreads();
+  }
+}
+
+}  // namespace HK_ISA
+}  // namespace hk
