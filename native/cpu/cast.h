@@ -5,8 +5,6 @@
 namespace hk {
 namespace HK_ISA {
 
-static inline hk_dtype dtype_of(const hk_tensor& t) { return is_bf16(t) ? HK_BF16 : HK_F32; }
-
 // Scratch for one copy of `count` weights: none in f32.
 static inline size_t weight_bytes(const hk_tensor& x, int64_t count) { return is_bf16(x) ? ((size_t)count * sizeof(bf16) + 63) / 64 * 64 : 0; }
 

@@ -22,6 +22,3 @@ static inline void parallel_chunks(int64_t n, int64_t grain, const Body& body) {
 
 }  // namespace HK_ISA
 }  // namespace hk
-
-// RUN<element type of `tensor`>(call), for ops whose activations are f32 or bf16.
-#define HK_BY_TYPE(tensor, RUN, call) (is_bf16(tensor) ? RUN<bf16>(call) : RUN<float>(call))

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "hubertkit/bf16.h"
+
 namespace hk {
 namespace HK_ISA {
 
@@ -30,22 +32,6 @@ typedef float   vku __attribute__((vector_size(kLanes * 4), aligned(4)));
 static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
 
-// bfloat16: the upper half of a float. Only stored, never computed with; rounded to nearest even, NaN stays NaN.
-struct bf16 {
-  uint16_t bits;
-  bf16() = default;
-  bf16(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    bits = (uint16_t)((x != x ? 0x7fc00000u : u + 0x7fff + (u >> 16 & 1)) >> 16);
-  }
-  operator float() const {
-    const uint32_t u = (uint32_t)bits << 16;
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-  }
-};
 typedef uint16_t h16 __attribute__((vector_size(32)));
 typedef uint16_t h16u __attribute__((vector_size(32), aligned(2)));
 

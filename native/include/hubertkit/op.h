@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hubertkit/backend.h"
+#include "hubertkit/bf16.h"
 #include "hubertkit/philox.h"
 
 namespace hk {
@@ -42,6 +43,7 @@ static inline uint8_t* u8(const hk_tensor& t) { return (uint8_t*)t.data; }
 template <class T>
 static inline T* data(const hk_tensor& t) { return (T*)t.data; }  // NULL when absent
 static inline bool is_bf16(const hk_tensor& t) { return t.dtype == HK_BF16; }
+static inline hk_dtype dtype_of(const hk_tensor& t) { return is_bf16(t) ? HK_BF16 : HK_F32; }
 static inline bool is_activation(const hk_tensor& t) { return t.dtype == HK_F32 || t.dtype == HK_BF16; }
 static inline size_t element_bytes(const hk_tensor& t) { return t.dtype == HK_BF16 ? 2 : t.dtype == HK_U8 ? 1 : 4; }
 
@@ -127,6 +129,9 @@ HK_ANYWHERE static inline int64_t clamp_length(int32_t length, int64_t frames) {
 
 }  // namespace HK_ISA
 }  // namespace hk
+
+// RUN<element type of `tensor`>(call), for ops whose activations are f32 or bf16.
+#define HK_BY_TYPE(tensor, RUN, call) (is_bf16(tensor) ? RUN<bf16>(call) : RUN<float>(call))
 
 #define HK_OP_TABLE(name, ...)                                              \
   namespace hk { namespace HK_ISA {                                         \

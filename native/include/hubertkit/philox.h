@@ -5,11 +5,7 @@
 #pragma once
 #include <stdint.h>
 
-#if defined(__CUDACC__)
-#define HK_ANYWHERE __host__ __device__
-#else
-#define HK_ANYWHERE
-#endif
+#include "hubertkit/anywhere.h"
 
 namespace hk {
 
