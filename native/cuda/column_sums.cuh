@@ -47,13 +47,19 @@ static inline void add_column_sums_of(cudaStream_t stream, Value value, int64_t 
   HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, blocks_for(rows, kRowsOfChunk), width, out);
 }
 
+template <class T>
 struct MatrixValue {
-  const float* x;
+  const T* x;
   int64_t width;
   __device__ float operator()(int64_t r, int64_t c) const { return x[r * width + c]; }
 };
-static inline void add_column_sums(cudaStream_t stream, const float* x, int64_t rows, int64_t width, float* partial, float* out) {
-  add_column_sums_of(stream, MatrixValue{x, width}, rows, width, partial, out);
+template <class T>
+static inline void add_column_sums(cudaStream_t stream, const T* x, int64_t rows, int64_t width, float* partial, float* out) {
+  add_column_sums_of(stream, MatrixValue<T>{x, width}, rows, width, partial, out);
+}
+static inline void add_column_sums(cudaStream_t stream, const hk_tensor& x, float* partial, float* out) {
+  if (is_bf16(x)) add_column_sums(stream, data<bf16>(x), rows(x), last(x), partial, out);
+  else add_column_sums(stream, f32(x), rows(x), last(x), partial, out);
 }
 
 }  // namespace HK_ISA

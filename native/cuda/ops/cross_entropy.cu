@@ -50,7 +50,8 @@ __global__ void argmax_kernel(const float* x, int64_t rows, int64_t width, int32
   if (threadIdx.x % 32 == 0) y[r] = index;
 }
 
-__global__ void square_chunks(const float* x, int64_t n, float* sums) {
+template <class T>
+__global__ void square_chunks(const T* x, int64_t n, float* sums) {
   __shared__ float shared[32];
   const int64_t begin = (int64_t)blockIdx.x * kGrain, end = begin + kGrain < n ? begin + kGrain : n;
   float total = 0;
@@ -67,7 +68,8 @@ __global__ void mean_of_chunks(const float* sums, int64_t chunks, int64_t n, flo
   if (threadIdx.x == 0) y[0] = (float)(total / (double)n);
 }
 
-__global__ void mean_square_grad_kernel(const float* x, const float* dy, int64_t n, float* dx) {
+template <class T>
+__global__ void mean_square_grad_kernel(const T* x, const float* dy, int64_t n, T* dx) {
   const int64_t i = element_index();
   if (i < n) dx[i] = (float)(2.0 * dy[0] / (double)n) * x[i];
 }
@@ -102,28 +104,32 @@ int argmax_run(hk_call* call) {
 // ---- mean_square ----
 
 int mean_square_prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_counts(call, "mean_square", 1, 1) || expect_dense(call, "mean_square", "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, "mean_square", 1, 1) || expect_activation(call, "mean_square", "x", call->inputs[0], 0)) return 1;
   *scratch_bytes = (size_t)blocks_for(elements(call->inputs[0]), kGrain) * sizeof(float);
   return expect(call, "mean_square", "y", call->outputs[0], HK_F32, {1});
 }
-int mean_square_run(hk_call* call) {
+template <class T>
+int mean_square_as(hk_call* call) {
   const int64_t n = elements(call->inputs[0]), chunks = blocks_for(n, kGrain);
   float* sums = (float*)call->scratch;
-  HK_LAUNCH(square_chunks, dim3((unsigned)chunks), dim3(kBlock), 0, stream_of(call), f32(call->inputs[0]), n, sums);
+  HK_LAUNCH(square_chunks<T>, dim3((unsigned)chunks), dim3(kBlock), 0, stream_of(call), data<T>(call->inputs[0]), n, sums);
   HK_LAUNCH(mean_of_chunks, dim3(1), dim3(kBlock), 0, stream_of(call), sums, chunks, n, f32(call->outputs[0]));
   return launched(call);
 }
+int mean_square_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_as, call); }
 int mean_square_grad_prepare(hk_call* call, size_t*, void**) {
   const char* op = "mean_square_grad";
-  if (expect_counts(call, op, 2, 1) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, op, 2, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
   return expect(call, op, "dy", call->inputs[1], HK_F32, {1}) || expect_like(call, op, "dx", call->outputs[0], call->inputs[0]);
 }
-int mean_square_grad_run(hk_call* call) {
+template <class T>
+int mean_square_grad_as(hk_call* call) {
   const int64_t n = elements(call->inputs[0]);
-  HK_LAUNCH(mean_square_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(call->inputs[0]), f32(call->inputs[1]), n,
-            f32(call->outputs[0]));
+  HK_LAUNCH(mean_square_grad_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), data<T>(call->inputs[0]), f32(call->inputs[1]), n,
+            data<T>(call->outputs[0]));
   return launched(call);
 }
+int mean_square_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_grad_as, call); }
 
 hk_cost read_cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);

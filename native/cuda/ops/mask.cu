@@ -14,33 +14,37 @@ struct Frames {
   __device__ bool valid(int64_t r) const { return r % frames < clamp_length(lengths[r / frames], frames); }
 };
 
-__global__ void mask_frames_kernel(Frames f, const float* x, const float* embedding, int64_t n, int64_t width, float* y) {
+template <class T>
+__global__ void mask_frames_kernel(Frames f, const T* x, const float* embedding, int64_t n, int64_t width, T* y) {
   const int64_t i = element_index(), r = i / width;
   if (i >= n) return;
-  y[i] = !f.valid(r) ? 0.0f : f.mask[r] ? embedding[i % width] : x[i];
+  y[i] = !f.valid(r) ? 0.0f : f.mask[r] ? embedding[i % width] : (float)x[i];
 }
 
-__global__ void mask_frames_grad_kernel(Frames f, const float* dy, int64_t n, int64_t width, float* dx) {
+template <class T>
+__global__ void mask_frames_grad_kernel(Frames f, const T* dy, int64_t n, int64_t width, T* dx) {
   const int64_t i = element_index(), r = i / width;
-  if (i < n) dx[i] = f.valid(r) && !f.mask[r] ? dy[i] : 0.0f;
+  if (i < n) dx[i] = f.valid(r) && !f.mask[r] ? (float)dy[i] : 0.0f;
 }
 
+template <class T>
 struct MaskedValue {
   Frames f;
-  const float* dy;
+  const T* dy;
   int64_t width;
-  __device__ float operator()(int64_t r, int64_t c) const { return f.valid(r) && f.mask[r] ? dy[r * width + c] : 0.0f; }
+  __device__ float operator()(int64_t r, int64_t c) const { return f.valid(r) && f.mask[r] ? (float)dy[r * width + c] : 0.0f; }
 };
 
-__global__ void channel_mask_kernel(const float* x, const uint8_t* mask, int64_t n, int64_t frames, int64_t width, float* y) {
+template <class T>
+__global__ void channel_mask_kernel(const T* x, const uint8_t* mask, int64_t n, int64_t frames, int64_t width, T* y) {
   const int64_t i = element_index();
-  if (i < n) y[i] = mask[i / (frames * width) * width + i % width] ? 0.0f : x[i];
+  if (i < n) y[i] = mask[i / (frames * width) * width + i % width] ? 0.0f : (float)x[i];
 }
 
 int expect_frames(hk_call* call, const char* op, const char* what, const hk_tensor& x) {
   char text[96];
-  if (expect_dense(call, op, what, x, HK_F32, 3)) return 1;
-  return x.rank == 3 ? 0 : fail(call, "%s: %s must be f32[batch, frames, width], got %s", op, what, describe(x, text));
+  if (expect_activation(call, op, what, x, 3)) return 1;
+  return x.rank == 3 ? 0 : fail(call, "%s: %s must be [batch, frames, width], got %s", op, what, describe(x, text));
 }
 int expect_mask(hk_call* call, const char* op, const hk_tensor& mask, const hk_tensor& lengths, const hk_tensor& x) {
   return expect(call, op, "mask", mask, HK_U8, {x.shape[0], x.shape[1]}) || expect(call, op, "lengths", lengths, HK_I32, {x.shape[0]});
@@ -53,13 +57,16 @@ int mask_frames_prepare(hk_call* call, size_t*, void**) {
   if (expect_frames(call, op, "x", x) || expect_mask(call, op, call->inputs[1], call->inputs[2], x)) return 1;
   return expect(call, op, "embedding", call->inputs[3], HK_F32, {x.shape[2]}) || expect_like(call, op, "y", call->outputs[0], x);
 }
-int mask_frames_run(hk_call* call) {
+template <class T>
+int mask_frames_as(hk_call* call) {
   const hk_tensor& x = call->inputs[0];
   const int64_t n = elements(x);
-  HK_LAUNCH(mask_frames_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), Frames{u8(call->inputs[1]), i32(call->inputs[2]), x.shape[1]},
-            f32(x), f32(call->inputs[3]), n, x.shape[2], f32(call->outputs[0]));
+  const Frames frames = {u8(call->inputs[1]), i32(call->inputs[2]), x.shape[1]};
+  HK_LAUNCH(mask_frames_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), frames, data<T>(x), f32(call->inputs[3]), n, x.shape[2],
+            data<T>(call->outputs[0]));
   return launched(call);
 }
+int mask_frames_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mask_frames_as, call); }
 
 int mask_frames_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   const char* op = "mask_frames_grad";
@@ -70,16 +77,18 @@ int mask_frames_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   *scratch_bytes = (size_t)column_sum_floats(rows(dy), last(dy)) * sizeof(float);
   return present(dembedding) ? expect(call, op, "dembedding", dembedding, HK_F32, {dy.shape[2]}) : 0;
 }
-int mask_frames_grad_run(hk_call* call) {
+template <class T>
+int mask_frames_grad_as(hk_call* call) {
   const hk_tensor &dy = call->inputs[2], &dx = call->outputs[0], &dembedding = call->outputs[1];
   const int64_t n = elements(dy), width = last(dy);
   const Frames frames = {u8(call->inputs[0]), i32(call->inputs[1]), dy.shape[1]};
   if (present(dx))
-    HK_LAUNCH(mask_frames_grad_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), frames, f32(dy), n, width, f32(dx));
+    HK_LAUNCH(mask_frames_grad_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), frames, data<T>(dy), n, width, data<T>(dx));
   if (present(dembedding))
-    add_column_sums_of(stream_of(call), MaskedValue{frames, f32(dy), width}, rows(dy), width, (float*)call->scratch, f32(dembedding));
+    add_column_sums_of(stream_of(call), MaskedValue<T>{frames, data<T>(dy), width}, rows(dy), width, (float*)call->scratch, f32(dembedding));
   return launched(call);
 }
+int mask_frames_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[2], mask_frames_grad_as, call); }
 
 int channel_mask_prepare(hk_call* call, size_t*, void**) {
   const char* op = "channel_mask";
@@ -88,16 +97,18 @@ int channel_mask_prepare(hk_call* call, size_t*, void**) {
   if (expect_frames(call, op, "x", x) || expect(call, op, "mask", call->inputs[1], HK_U8, {x.shape[0], x.shape[2]})) return 1;
   return expect_like(call, op, "y", call->outputs[0], x);
 }
-int channel_mask_run(hk_call* call) {
+template <class T>
+int channel_mask_as(hk_call* call) {
   const hk_tensor& x = call->inputs[0];
   const int64_t n = elements(x);
-  HK_LAUNCH(channel_mask_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(x), u8(call->inputs[1]), n, x.shape[1], x.shape[2],
-            f32(call->outputs[0]));
+  HK_LAUNCH(channel_mask_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), data<T>(x), u8(call->inputs[1]), n, x.shape[1], x.shape[2],
+            data<T>(call->outputs[0]));
   return launched(call);
 }
+int channel_mask_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], channel_mask_as, call); }
 
-hk_cost move_cost(const hk_call* call) { return {0, 8 * (double)elements(call->outputs[0])}; }
-hk_cost grad_cost(const hk_call* call) { return {0, 8 * (double)elements(call->inputs[2])}; }
+hk_cost move_cost(const hk_call* call) { return {0, 2.0 * element_bytes(call->outputs[0]) * (double)elements(call->outputs[0])}; }
+hk_cost grad_cost(const hk_call* call) { return {0, 2.0 * element_bytes(call->inputs[2]) * (double)elements(call->inputs[2])}; }
 
 }  // namespace
 }  // namespace HK_ISA

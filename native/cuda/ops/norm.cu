@@ -9,25 +9,27 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-// s = x + dropout(y), written when `sum` is wanted; else s = x.
+// s = x + dropout(y), written when `sum` is wanted; else s = x. What is normalised is s as it is stored.
+template <class T>
 struct Residual {
-  const float *x, *y;
-  float* sum;
+  const T *x, *y;
+  T* sum;
   Dropout dropout;
-  __device__ float operator()(int64_t i) const {
+  __device__ T operator()(int64_t i) const {
     if (!sum) return x[i];
-    const float s = x[i] + y[i] * dropout.factor_of((uint64_t)i);
+    const T s = x[i] + y[i] * dropout.factor_of((uint64_t)i);
     sum[i] = s;
     return s;
   }
 };
 
-__global__ void norm_kernel(Residual residual, const float* gamma, const float* beta, float eps, int64_t rows, int64_t width, float* out,
+template <class T>
+__global__ void norm_kernel(Residual<T> residual, const float* gamma, const float* beta, float eps, int64_t rows, int64_t width, T* out,
                             float* stats) {
   const int64_t r = row_index(), at = r * width;
   const int lane = threadIdx.x % 32;
   if (r >= rows) return;
-  const float* s = residual.sum ? residual.sum : residual.x;
+  const T* s = residual.sum ? residual.sum : residual.x;
   float total = 0;
   for (int64_t i = lane; i < width; i += 32) total += residual(at + i);
   const float mean = warp_sum(total) / (float)width;
@@ -42,8 +44,9 @@ __global__ void norm_kernel(Residual residual, const float* gamma, const float* 
 }
 
 // dx = (g - mean(g) - unit mean(g unit)) / deviation (+ direct), g = dy gamma; dropped = dropout mask on dx where wanted.
-__global__ void norm_grad_kernel(const float* x, const float* gamma, const float* stats, const float* dy, const float* direct, Dropout dropout,
-                                 int64_t rows, int64_t width, float* dx, float* dropped) {
+template <class T>
+__global__ void norm_grad_kernel(const T* x, const float* gamma, const float* stats, const T* dy, const T* direct, Dropout dropout, int64_t rows,
+                                 int64_t width, T* dx, T* dropped) {
   const int64_t r = row_index(), at = r * width;
   const int lane = threadIdx.x % 32;
   if (r >= rows) return;
@@ -60,12 +63,14 @@ __global__ void norm_grad_kernel(const float* x, const float* gamma, const float
     float d = (dy[at + i] * gamma[i] - mean_g - unit * mean_gu) * inverse;
     if (direct) d += direct[at + i];
     dx[at + i] = d;
-    if (dropped) dropped[at + i] = d * dropout.factor_of((uint64_t)(at + i));
+    if (dropped) dropped[at + i] = dx[at + i] * dropout.factor_of((uint64_t)(at + i));
   }
 }
 
+template <class T>
 struct GammaValue {
-  const float *x, *stats, *dy;
+  const T *x, *dy;
+  const float* stats;
   int64_t width;
   __device__ float operator()(int64_t r, int64_t c) const { return dy[r * width + c] * (x[r * width + c] - stats[2 * r]) * stats[2 * r + 1]; }
 };
@@ -86,21 +91,24 @@ int expect_parameter_gradients(hk_call* call, const char* op, const hk_tensor& d
 }
 size_t partial_bytes(const hk_tensor& x) { return (size_t)column_sum_floats(rows(x), last(x)) * sizeof(float); }
 
-int run_norm(hk_call* call, const Residual& residual, const hk_tensor& gamma, const hk_tensor& beta, float* out, float* stats) {
+template <class T>
+int run_norm(hk_call* call, const Residual<T>& residual, const hk_tensor& gamma, const hk_tensor& beta, T* out, float* stats) {
   const int64_t n = rows(call->inputs[0]), width = last(call->inputs[0]);
-  HK_LAUNCH(norm_kernel, row_grid(n), dim3(kRowBlock), 0, stream_of(call), residual, f32(gamma), f32(beta), (float)attribute(call, "eps", 1e-5), n,
+  HK_LAUNCH(norm_kernel<T>, row_grid(n), dim3(kRowBlock), 0, stream_of(call), residual, f32(gamma), f32(beta), (float)attribute(call, "eps", 1e-5), n,
             width, out, stats);
   return launched(call);
 }
 
 // inputs x, gamma, stats, dy lead in both gradients.
-int run_norm_grad(hk_call* call, const float* direct, float* dropped, const hk_tensor& dgamma, const hk_tensor& dbeta) {
+template <class T>
+int run_norm_grad(hk_call* call, const T* direct, T* dropped, const hk_tensor& dgamma, const hk_tensor& dbeta) {
   const int64_t n = rows(call->inputs[0]), width = last(call->inputs[0]);
-  const float *x = f32(call->inputs[0]), *stats = f32(call->inputs[2]), *dy = f32(call->inputs[3]);
-  HK_LAUNCH(norm_grad_kernel, row_grid(n), dim3(kRowBlock), 0, stream_of(call), x, f32(call->inputs[1]), stats, dy, direct, Dropout(call), n, width,
-            f32(call->outputs[0]), dropped);
+  const T *x = data<T>(call->inputs[0]), *dy = data<T>(call->inputs[3]);
+  const float* stats = f32(call->inputs[2]);
+  HK_LAUNCH(norm_grad_kernel<T>, row_grid(n), dim3(kRowBlock), 0, stream_of(call), x, f32(call->inputs[1]), stats, dy, direct, Dropout(call), n, width,
+            data<T>(call->outputs[0]), dropped);
   float* partial = (float*)call->scratch;
-  if (present(dgamma)) add_column_sums_of(stream_of(call), GammaValue{x, stats, dy, width}, n, width, partial, f32(dgamma));
+  if (present(dgamma)) add_column_sums_of(stream_of(call), GammaValue<T>{x, dy, stats, width}, n, width, partial, f32(dgamma));
   if (present(dbeta)) add_column_sums(stream_of(call), dy, n, width, partial, f32(dbeta));
   return launched(call);
 }
@@ -109,47 +117,53 @@ int norm_prepare(hk_call* call, size_t*, void**) {
   const char* op = "layer_norm";
   if (expect_counts(call, op, 3, 2)) return 1;
   const hk_tensor& x = call->inputs[0];
-  if (expect_dense(call, op, "x", x, HK_F32, 1) || expect_eps(call, op)) return 1;
+  if (expect_activation(call, op, "x", x, 1) || expect_eps(call, op)) return 1;
   if (expect_channels(call, op, "gamma", call->inputs[1], last(x)) || expect_channels(call, op, "beta", call->inputs[2], last(x))) return 1;
   return expect_like(call, op, "y", call->outputs[0], x) || expect_stats(call, op, call->outputs[1], x);
 }
-int norm_run(hk_call* call) {
-  return run_norm(call, {f32(call->inputs[0]), nullptr, nullptr, Dropout(call)}, call->inputs[1], call->inputs[2], f32(call->outputs[0]),
-                  f32(call->outputs[1]));
+template <class T>
+int norm_as(hk_call* call) {
+  const Residual<T> input = {data<T>(call->inputs[0]), nullptr, nullptr, Dropout(call)};
+  return run_norm(call, input, call->inputs[1], call->inputs[2], data<T>(call->outputs[0]), f32(call->outputs[1]));
 }
+int norm_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], norm_as, call); }
 
 int norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   const char* op = "layer_norm_grad";
   if (expect_counts(call, op, 4, 3)) return 1;
   const hk_tensor& x = call->inputs[0];
-  if (expect_dense(call, op, "x", x, HK_F32, 1)) return 1;
+  if (expect_activation(call, op, "x", x, 1)) return 1;
   if (expect_channels(call, op, "gamma", call->inputs[1], last(x)) || expect_stats(call, op, call->inputs[2], x)) return 1;
   if (expect_like(call, op, "dy", call->inputs[3], x) || expect_like(call, op, "dx", call->outputs[0], x)) return 1;
   *scratch_bytes = partial_bytes(x);
   return expect_parameter_gradients(call, op, call->outputs[1], call->outputs[2], last(x));
 }
-int norm_grad_run(hk_call* call) { return run_norm_grad(call, nullptr, nullptr, call->outputs[1], call->outputs[2]); }
+template <class T>
+int norm_grad_as(hk_call* call) { return run_norm_grad<T>(call, nullptr, nullptr, call->outputs[1], call->outputs[2]); }
+int norm_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], norm_grad_as, call); }
 
 int add_norm_prepare(hk_call* call, size_t*, void**) {
   const char* op = "add_layer_norm";
   if (expect_counts(call, op, 4, 3)) return 1;
   const hk_tensor& x = call->inputs[0];
-  if (expect_dense(call, op, "x", x, HK_F32, 1) || expect_eps(call, op) || expect_dropout(call, op)) return 1;
+  if (expect_activation(call, op, "x", x, 1) || expect_eps(call, op) || expect_dropout(call, op)) return 1;
   if (expect_like(call, op, "y", call->inputs[1], x)) return 1;
   if (expect_channels(call, op, "gamma", call->inputs[2], last(x)) || expect_channels(call, op, "beta", call->inputs[3], last(x))) return 1;
   if (expect_like(call, op, "h", call->outputs[0], x) || expect_like(call, op, "s", call->outputs[1], x)) return 1;
   return expect_stats(call, op, call->outputs[2], x);
 }
-int add_norm_run(hk_call* call) {
-  return run_norm(call, {f32(call->inputs[0]), f32(call->inputs[1]), f32(call->outputs[1]), Dropout(call)}, call->inputs[2], call->inputs[3],
-                  f32(call->outputs[0]), f32(call->outputs[2]));
+template <class T>
+int add_norm_as(hk_call* call) {
+  const Residual<T> sum = {data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[1]), Dropout(call)};
+  return run_norm(call, sum, call->inputs[2], call->inputs[3], data<T>(call->outputs[0]), f32(call->outputs[2]));
 }
+int add_norm_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_as, call); }
 
 int add_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   const char* op = "add_layer_norm_grad";
   if (expect_counts(call, op, 5, 4)) return 1;
   const hk_tensor &s = call->inputs[0], &ds = call->inputs[4], &dy = call->outputs[1];
-  if (expect_dense(call, op, "s", s, HK_F32, 1) || expect_dropout(call, op)) return 1;
+  if (expect_activation(call, op, "s", s, 1) || expect_dropout(call, op)) return 1;
   if (expect_channels(call, op, "gamma", call->inputs[1], last(s)) || expect_stats(call, op, call->inputs[2], s)) return 1;
   if (expect_like(call, op, "dh", call->inputs[3], s) || expect_like(call, op, "dx", call->outputs[0], s)) return 1;
   if (present(ds) && expect_like(call, op, "ds", ds, s)) return 1;
@@ -157,17 +171,20 @@ int add_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   *scratch_bytes = partial_bytes(s);
   return expect_parameter_gradients(call, op, call->outputs[2], call->outputs[3], last(s));
 }
-int add_norm_grad_run(hk_call* call) {
-  const hk_tensor &ds = call->inputs[4], &dy = call->outputs[1];
-  return run_norm_grad(call, present(ds) ? f32(ds) : nullptr, present(dy) ? f32(dy) : nullptr, call->outputs[2], call->outputs[3]);
+template <class T>
+int add_norm_grad_as(hk_call* call) {
+  return run_norm_grad<T>(call, data<T>(call->inputs[4]), data<T>(call->outputs[1]), call->outputs[2], call->outputs[3]);
 }
+int add_norm_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_grad_as, call); }
+
+double bytes_of(const hk_tensor& t) { return present(t) ? (double)elements(t) * (double)element_bytes(t) : 0; }
 
 hk_cost cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);
-  double tensors = 0;
-  for (int i = 0; i < call->n_inputs; i++) tensors += present(call->inputs[i]) ? elements(call->inputs[i]) : 0;
-  for (int i = 0; i < call->n_outputs; i++) tensors += present(call->outputs[i]) ? elements(call->outputs[i]) : 0;
-  return {10 * n, 4 * tensors};
+  double bytes = 0;
+  for (int i = 0; i < call->n_inputs; i++) bytes += bytes_of(call->inputs[i]);
+  for (int i = 0; i < call->n_outputs; i++) bytes += bytes_of(call->outputs[i]);
+  return {10 * n, bytes};
 }
 
 }  // namespace
