@@ -1,17 +1,24 @@
-// y = GELU(z) over n elements; z and y may be the same.
+// y = GELU(z); z and y may be the same.
 #pragma once
 #include "cuda/gelu.cuh"
+#include "cuda/reduce.cuh"
 
 namespace hk {
 namespace HK_ISA {
 
-static __global__ void activate_kernel(const float* z, float* y, int64_t n) {
-  const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+template <class T>
+static __global__ void activate_kernel(const T* z, T* y, int64_t n) {
+  const int64_t i = element_index();
   if (i < n) y[i] = gelu(z[i]);
 }
 
-static inline void activate(cudaStream_t stream, const float* z, float* y, int64_t n) {
-  HK_LAUNCH(activate_kernel, dim3((unsigned)blocks_for(n, 256)), dim3(256), 0, stream, z, y, n);
+template <class T>
+static inline void activate_as(cudaStream_t stream, const hk_tensor& z, const hk_tensor& y) {
+  HK_LAUNCH(activate_kernel<T>, element_grid(elements(y)), dim3(kBlock), 0, stream, data<T>(z), data<T>(y), elements(y));
+}
+static inline void activate(cudaStream_t stream, const hk_tensor& z, const hk_tensor& y) {
+  if (is_bf16(y)) activate_as<bf16>(stream, z, y);
+  else activate_as<float>(stream, z, y);
 }
 
 }  // namespace HK_ISA

@@ -2,6 +2,7 @@
 // machines without it; the host shim).
 #include "cuda/gemm.h"
 
+#include "cuda/cast.cuh"
 #include "cuda/lt_gemm.h"
 #include "cuda/tile.cuh"
 
@@ -10,7 +11,8 @@ namespace HK_ISA {
 namespace {
 
 // grid (n / kTile, m / kTile, batch), block kTileThreads.
-__global__ void __launch_bounds__(kTileThreads) tile_gemm(GemmShape s, const float* a, const float* b, float* c, const float* bias) {
+template <class T, class C>
+__global__ void __launch_bounds__(kTileThreads) tile_gemm(GemmShape s, const T* a, const T* b, C* c, const float* bias) {
   __shared__ TilePanels panels;
   a += blockIdx.z * s.a_batch;
   b += blockIdx.z * s.b_batch;
@@ -24,8 +26,8 @@ __global__ void __launch_bounds__(kTileThreads) tile_gemm(GemmShape s, const flo
     for (int j = 0; j < kSide; j++) {
       const int64_t m = m0 + tile_row() + i, n = n0 + tile_column() + j;
       if (m >= s.m || n >= s.n) continue;
-      float* to = c + m * s.ldc + n;
-      *to = sums[i][j] + (s.bias ? bias[n] : 0.0f) + (s.accumulate ? *to : 0.0f);
+      C* to = c + m * s.ldc + n;
+      *to = sums[i][j] + (s.bias ? bias[n] : 0.0f) + (s.accumulate ? (float)*to : 0.0f);
     }
 }
 
@@ -33,17 +35,29 @@ class TileGemm final : public Gemm {
  public:
   explicit TileGemm(const GemmShape& shape) : shape_(shape) {}
   size_t scratch_bytes() const override { return 0; }
-  int run(hk_call* call, const float* a, const float* b, float* c, const float* bias, void*) const override {
-    const dim3 grid((unsigned)blocks_for(shape_.n, kTile), (unsigned)blocks_for(shape_.m, kTile), (unsigned)shape_.batch);
-    HK_LAUNCH(tile_gemm, grid, dim3(kTileThreads), 0, stream_of(call), shape_, a, b, c, bias);
-    return launched(call);
+  int run(hk_call* call, const void* a, const void* b, void* c, const float* bias, void*) const override {
+    return shape_.ab == HK_BF16 ? run_from<bf16>(call, a, b, c, bias) : run_from<float>(call, a, b, c, bias);
   }
 
  private:
+  template <class T>
+  int run_from(hk_call* call, const void* a, const void* b, void* c, const float* bias) const {
+    return shape_.c == HK_BF16 ? run_as<T, bf16>(call, a, b, c, bias) : run_as<T, float>(call, a, b, c, bias);
+  }
+  template <class T, class C>
+  int run_as(hk_call* call, const void* a, const void* b, void* c, const float* bias) const {
+    const dim3 grid((unsigned)blocks_for(shape_.n, kTile), (unsigned)blocks_for(shape_.m, kTile), (unsigned)shape_.batch);
+    const auto kernel = tile_gemm<T, C>;
+    HK_LAUNCH(kernel, grid, dim3(kTileThreads), 0, stream_of(call), shape_, (const T*)a, (const T*)b, (C*)c, bias);
+    return launched(call);
+  }
+
   GemmShape shape_;
 };
 
 }  // namespace
+
+void round_to_bf16(void* stream, const float* x, int64_t n, void* y) { cast((cudaStream_t)stream, x, (bf16*)y, n); }
 
 Gemm* Gemm::make(hk_call* call, const GemmShape& shape) {
   if (Gemm* gemm = make_lt_gemm(shape)) return gemm;

@@ -10,14 +10,16 @@ namespace HK_ISA {
 
 // C[m, n] = A[m, k] B[k, n] (+ bias[n]) (+ C when accumulate), `batch` times. A and B are strided views: element (i, j) lies at
 // i * row + j * column elements, and one of the two strides must be 1 (row-major or transposed). Rows may overlap. C's rows are `ldc`
-// apart. From one product of the batch to the next, A, B and C move on by a_batch, b_batch and c_batch elements.
+// apart. From one product of the batch to the next, A, B and C move on by a_batch, b_batch and c_batch elements. Sums are f32 whatever the
+// dtypes; C is rounded once, when everything is added.
 struct GemmShape {
   int64_t m, n, k;
   int64_t a_row, a_column;
   int64_t b_row, b_column;
   int64_t ldc;
   bool    accumulate;
-  bool    bias;
+  bool    bias;                      // f32; cuBLASLt takes it rounded to the dtype of C
+  hk_dtype ab = HK_F32, c = HK_F32;  // f32 or bf16
   int64_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0;
 };
 
@@ -28,7 +30,7 @@ class Gemm {
   virtual ~Gemm() {}
   virtual size_t scratch_bytes() const = 0;
   // 0, or 1 with the reason in call->error. Works on call->stream.
-  virtual int run(hk_call* call, const float* a, const float* b, float* c, const float* bias, void* scratch) const = 0;
+  virtual int run(hk_call* call, const void* a, const void* b, void* c, const float* bias, void* scratch) const = 0;
 };
 
 }  // namespace HK_ISA

@@ -1,5 +1,5 @@
-// Row-major C[m, n] = A B is column-major C'[n, m] = B' A': B is the first operand of the library and A the second. f32 in, f32 sums, no
-// TF32. The algorithm is the library's first proposal, asked for once for each shape.
+// Row-major C[m, n] = A B is column-major C'[n, m] = B' A': B is the first operand of the library and A the second. Sums are f32, of f32
+// (no TF32) or of bf16. The algorithm is the library's first proposal, asked for once for each shape.
 #include "cuda/lt_gemm.h"
 
 #include <cuda_runtime.h>
@@ -53,20 +53,25 @@ class LtGemm final : public Gemm {
     if (matmul_) lt_->destroy_matmul(matmul_);
   }
   bool good() const { return good_; }
-  size_t scratch_bytes() const override { return chosen_.workspace; }
-  int run(hk_call* call, const float* a, const float* b, float* c, const float* bias, void* scratch) const override {
+  size_t scratch_bytes() const override { return bias_bytes() + chosen_.workspace; }
+  int run(hk_call* call, const void* a, const void* b, void* c, const float* f32_bias, void* scratch) const override {
     const float one = 1, beta = shape_.accumulate ? 1.0f : 0.0f;
+    const void* bias = bias_bytes() ? scratch : f32_bias;
+    if (bias_bytes()) round_to_bf16(call->stream, f32_bias, shape_.n, scratch);
+    void* workspace = (char*)scratch + bias_bytes();
     int status = shape_.bias ? lt_->set_matmul(matmul_, lt::kBiasPointer, &bias, sizeof bias) : 0;
     if (status == 0)
-      status = lt_->matmul(handle_, matmul_, &one, b, a_, a, b_, &beta, c, c_, c, c_, &chosen_.algorithm, scratch, chosen_.workspace, call->stream);
+      status = lt_->matmul(handle_, matmul_, &one, b, a_, a, b_, &beta, c, c_, c, c_, &chosen_.algorithm, workspace, chosen_.workspace, call->stream);
     return status == 0 ? 0 : fail(call, "cuBLASLt: status %d for a product of %lld x %lld x %lld", status, (long long)shape_.m, (long long)shape_.n, (long long)shape_.k);
   }
 
  private:
-  bool layout(lt::Handle* made, const Operand& o, int64_t stride) {
+  // Scratch for the bias in bf16: the library knows no f32 bias for a C of bf16.
+  size_t bias_bytes() const { return shape_.bias && shape_.c == HK_BF16 ? ((size_t)shape_.n * 2 + 255) / 256 * 256 : 0; }
+  bool layout(lt::Handle* made, hk_dtype dtype, const Operand& o, int64_t stride) {
     const int32_t count = (int32_t)shape_.batch;
-    return lt_->create_layout(made, lt::kR32F, o.rows, o.columns, o.leading) == 0 && lt_->set_layout(*made, lt::kBatchCount, &count, sizeof count) == 0 &&
-           lt_->set_layout(*made, lt::kStridedBatchOffset, &stride, sizeof stride) == 0;
+    return lt_->create_layout(made, dtype == HK_BF16 ? lt::kR16BF : lt::kR32F, o.rows, o.columns, o.leading) == 0 &&
+           lt_->set_layout(*made, lt::kBatchCount, &count, sizeof count) == 0 && lt_->set_layout(*made, lt::kStridedBatchOffset, &stride, sizeof stride) == 0;
   }
   bool describe() {
     const GemmShape& s = shape_;
@@ -76,23 +81,24 @@ class LtGemm final : public Gemm {
     return lt_->create_matmul(&matmul_, lt::kCompute32F, lt::kR32F) == 0 &&
            lt_->set_matmul(matmul_, lt::kTransA, &first.transposed, sizeof first.transposed) == 0 &&
            lt_->set_matmul(matmul_, lt::kTransB, &second.transposed, sizeof second.transposed) == 0 &&
-           lt_->set_matmul(matmul_, lt::kEpilogue, &epilogue, sizeof epilogue) == 0 && layout(&a_, first, s.b_batch) && layout(&b_, second, s.a_batch) &&
-           layout(&c_, result, s.c_batch);
+           lt_->set_matmul(matmul_, lt::kEpilogue, &epilogue, sizeof epilogue) == 0 && layout(&a_, s.ab, first, s.b_batch) &&
+           layout(&b_, s.ab, second, s.a_batch) && layout(&c_, s.c, result, s.c_batch);
   }
-  // Pointers are multiples of 16 bytes where everything that they are made of is.
-  uint32_t alignment() const {
+  // Pointers to elements of so many bytes are multiples of 16 bytes where everything that they are made of is.
+  uint32_t alignment(uint32_t bytes) const {
     const GemmShape& s = shape_;
     for (int64_t n : {s.m, s.n, s.k, s.a_row * s.a_column, s.b_row * s.b_column, s.ldc, s.a_batch, s.b_batch, s.c_batch})
-      if (n % 4) return 4;
+      if (n % (16 / bytes)) return bytes;
     return 16;
   }
   bool choose() {
     static std::mutex mutex;
-    static auto* known = new std::map<std::array<int64_t, 15>, lt::Heuristic>;
+    static auto* known = new std::map<std::array<int64_t, 17>, lt::Heuristic>;
     const GemmShape& s = shape_;
     int device = 0;
     cudaGetDevice(&device);
-    const std::array<int64_t, 15> key = {s.m, s.n, s.k, s.a_row, s.a_column, s.b_row, s.b_column, s.ldc, s.accumulate, s.bias, s.batch, s.a_batch, s.b_batch, s.c_batch, device};
+    const std::array<int64_t, 17> key = {s.m, s.n, s.k, s.a_row, s.a_column, s.b_row, s.b_column, s.ldc, s.accumulate, s.bias, s.ab, s.c,
+                                         s.batch, s.a_batch, s.b_batch, s.c_batch, device};
     std::lock_guard<std::mutex> lock(mutex);
     const auto found = known->find(key);
     if (found != known->end()) {
@@ -101,10 +107,10 @@ class LtGemm final : public Gemm {
     }
     lt::Handle preference = nullptr;
     if (lt_->create_preference(&preference) != 0) return false;
-    const uint32_t aligned = alignment();
+    const uint32_t inputs = alignment(s.ab == HK_BF16 ? 2 : 4), output = alignment(s.c == HK_BF16 ? 2 : 4);
     int status = lt_->set_preference(preference, lt::kMaxWorkspaceBytes, &kMostWorkspace, sizeof kMostWorkspace), count = 0;
-    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB, lt::kMinAlignmentC, lt::kMinAlignmentD})
-      status |= lt_->set_preference(preference, attribute, &aligned, sizeof aligned);
+    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB}) status |= lt_->set_preference(preference, attribute, &inputs, sizeof inputs);
+    for (int attribute : {lt::kMinAlignmentC, lt::kMinAlignmentD}) status |= lt_->set_preference(preference, attribute, &output, sizeof output);
     if (status == 0) status = lt_->heuristics(handle_, matmul_, a_, b_, c_, c_, preference, 1, &chosen_, &count);
     lt_->destroy_preference(preference);
     if (status != 0 || count < 1 || chosen_.state != 0) return false;

@@ -18,17 +18,19 @@ __device__ static inline int tile_column() { return (int)threadIdx.x % (kTile / 
 
 // The first kTile rows and kTileDepth columns of a matrix that begins at x and has `rows` and `columns` of them; zero outside.
 // Neighbouring threads read neighbouring addresses.
-__device__ static inline void load_panel(const float* x, int64_t rows, int64_t columns, int64_t row, int64_t column, TilePanel& panel) {
+template <class T>
+__device__ static inline void load_panel(const T* x, int64_t rows, int64_t columns, int64_t row, int64_t column, TilePanel& panel) {
   const int height = rows < kTile ? (int)rows : kTile, depth = columns < kTileDepth ? (int)columns : kTileDepth;
 #pragma unroll 2
   for (int e = (int)threadIdx.x; e < kTile * kTileDepth; e += kTileThreads) {
     const int i = column == 1 ? e / kTileDepth : e % kTile, k = column == 1 ? e % kTileDepth : e / kTile;
-    panel[k][i] = i < height && k < depth ? x[i * row + k * column] : 0.0f;
+    panel[k][i] = i < height && k < depth ? (float)x[i * row + k * column] : 0.0f;
   }
 }
 
 // sums += the elements from (m0, n0) on of A B, zero outside. Of the shape, sizes and strides of A and B count.
-__device__ static inline void add_tile_product(const GemmShape& s, const float* a, const float* b, int64_t m0, int64_t n0, TilePanels& panels,
+template <class T>
+__device__ static inline void add_tile_product(const GemmShape& s, const T* a, const T* b, int64_t m0, int64_t n0, TilePanels& panels,
                                                float (&sums)[kSide][kSide]) {
   const int row = tile_row(), column = tile_column();
   a += m0 * s.a_row;

@@ -2,6 +2,9 @@
 //   x [B, T, Cin], w [Cout, Cin, k], bias [Cout]?  ->  z [B, T', Cout] = bias + sum_j x[t*stride + j] w[.., j],  y = gelu(z) (or z itself),
 //   T' = (T - k) / stride + 1; no padding
 //
+// z, y and the gradients of x and z may be bf16 (then x is as well, except a waveform, which stays f32): weights are cast when repacked,
+// products sum in f32 and round once for each group of taps.
+//
 // Channels last, `stride` adjacent taps of all frames are one dense matrix: row t begins at frame t*stride and holds stride*Cin numbers. The
 // convolution is then ceil(k / stride) matrix products, each on such a view moved on by `stride` taps, accumulated (k = 3, stride 2: taps 0, 1
 // with K = 2 Cin, then tap 2 with K = Cin). The same views serve both gradients: dx's rows of stride*Cin numbers get dz W of
@@ -67,8 +70,11 @@ static inline bool make_products(const ConvSizes& s, Products* p, const Make& ge
   return s.groups < 2 || (p->of(s, 1) && p->of(s, s.groups - 1));
 }
 
-// What both directions need; `output_dtype`: of `output`.
-static inline int expect_conv(hk_call* call, const char* op, const hk_tensor& output, int output_dtype) {
+// One input channel: a waveform, whose products in groups of taps would have a tiny K: back-ends take it another way.
+static inline bool is_direct(const ConvSizes& s) { return s.in == 1; }
+
+// What both directions need; `output`: z, y or the gradient of z.
+static inline int expect_conv(hk_call* call, const char* op, const hk_tensor& output) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
   char text[96];
   if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, Cin], got %s", op, describe(x, text));
@@ -79,7 +85,8 @@ static inline int expect_conv(hk_call* call, const char* op, const hk_tensor& ou
   if (x.shape[1] < w.shape[2])
     return fail(call, "%s: %lld frames are fewer than the kernel (%lld)", op, (long long)x.shape[1], (long long)w.shape[2]);
   const ConvSizes s = conv_sizes(call);
-  return expect(call, op, "the output's side", output, output_dtype, {s.batch, s.frames, s.out});
+  if (is_direct(s) && x.dtype != HK_F32) return fail(call, "%s: one channel must be f32, got %s", op, describe(x, text));
+  return expect(call, op, "the output's side", output, is_direct(s) ? dtype_of(output) : x.dtype, {s.batch, s.frames, s.out});
 }
 
 // Of the forward pass alone: bias, gelu, z.
@@ -94,6 +101,7 @@ static inline int expect_conv_outputs(hk_call* call, const char* op) {
 
 static inline int expect_conv_gradients(hk_call* call, const char* op) {
   const hk_tensor *in = call->inputs, *out = call->outputs;
+  if (is_direct(conv_sizes(call)) && present(out[0]) && is_bf16(in[2])) return fail(call, "%s: a waveform has no gradient in bf16", op);
   if (present(out[0]) && expect_like(call, op, "dx", out[0], in[0])) return 1;
   if (expect_like(call, op, "dw", out[1], in[1])) return 1;
   return present(out[2]) ? expect(call, op, "dbias", out[2], HK_F32, {in[1].shape[0]}) : 0;

@@ -1,6 +1,4 @@
 // Strided convolution over time, channels last, no padding, no im2col: the contract and the scheme are in ops/conv1d.h.
-// z, y and the gradients of x and z may be bf16 (then x is as well, except a waveform, which stays f32): weights are cast when repacked,
-// products sum in f32 and round once for each group of taps.
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
 #include "cpu/cast.h"
 #include "cpu/gelu.h"
@@ -26,30 +24,20 @@ Sizes sizes_of(const hk_call* call) {
 
 void release(void* state) { delete (ConvProducts*)state; }
 
-int check(hk_call* call, const char* op, const hk_tensor& output) {
-  const hk_tensor& x = call->inputs[0];
-  char text[96];
-  const bool wave = x.rank == 3 && x.shape[2] == 1;
-  if (expect_conv(call, op, output, wave ? dtype_of(output) : x.dtype)) return 1;
-  return wave && x.dtype != HK_F32 ? fail(call, "%s: one channel must be f32, got %s", op, describe(x, text)) : 0;
-}
-
-bool direct(const Sizes& s) { return s.in == 1; }
-
 // Scratch: packed weight (float[out * width]; for the direct kernel [k, lanes] and the bias in lanes), then the products' own.
 size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 size_t packed_bytes(const hk_call* call, const Sizes& s) {
-  return aligned((size_t)(direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * element_bytes(call->inputs[0]));
+  return aligned((size_t)(is_direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * element_bytes(call->inputs[0]));
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
-  if (check(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
+  if (expect_conv(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
   const Sizes s = sizes_of(call);
   const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
   *scratch_bytes = packed_bytes(call, s);
-  if (direct(s)) return 0;
+  if (is_direct(s)) return 0;
   ConvProducts* made = new ConvProducts;
   *state = made;
   const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
@@ -97,7 +85,7 @@ template <class T>
 int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const bool with_gelu = attribute(call, "gelu", 0) == 1;
-  if (direct(s)) {
+  if (is_direct(s)) {
     if (s.kernel == 10) run_direct<10, T>(call, s, with_gelu);
     else run_direct<0, T>(call, s, with_gelu);
     return 0;
@@ -128,7 +116,7 @@ struct Scratch {
 Scratch layout_grad(const Sizes& s, void* base) {
   Scratch p;
   const size_t matrix = aligned((size_t)(s.out * s.width) * sizeof(float));
-  const int64_t rows = direct(s) ? s.kernel + 1 : 1;
+  const int64_t rows = is_direct(s) ? s.kernel + 1 : 1;
   p.packed = base;
   p.dw = (float*)((char*)base + matrix);
   p.sums = (float*)((char*)base + 2 * matrix);
@@ -143,7 +131,7 @@ bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
     return Gemm::make({s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype});
   };
   if (present(call->outputs[0]) && !make_products(s, &made->dx, dx, s.kernel < s.stride)) return false;
-  if (direct(s)) return true;
+  if (is_direct(s)) return true;
   const auto dw = [&](int64_t taps, bool accumulate) {
     return Gemm::make({s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
   };
@@ -153,17 +141,14 @@ bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d_grad";
   if (expect_counts(call, op, 3, 3)) return 1;
-  if (check(call, op, call->inputs[2])) return 1;
+  if (expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
   const Sizes s = sizes_of(call);
-  const hk_tensor &x = call->inputs[0], *out = call->outputs;
-  if (direct(s) && present(out[0]) && is_bf16(call->inputs[2])) return fail(call, "%s: a waveform has no gradient in bf16", op);
-  if (expect_conv_gradients(call, op)) return 1;
   ConvProducts* made = new ConvProducts;
   *state = made;
   if (!make_grad(call, s, made)) {
     release(made);
     *state = nullptr;
-    return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
+    return fail(call, "%s: %s", op, is_bf16(call->inputs[0]) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
   size_t own = 0;
   const Products* all[] = {&made->dx, &made->dw_first_row, &made->dw};
@@ -261,7 +246,7 @@ int run_grad_as(hk_call* call) {
   const Scratch p = layout_grad(s, call->scratch);
   const ConvProducts* state = (const ConvProducts*)call->state;
   if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
-  if (direct(s)) {
+  if (is_direct(s)) {
     if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
     else direct_gradient<0, T>(call, s, p);
     return 0;

@@ -1,6 +1,8 @@
-// Strided convolution over time: the contract and the scheme are in ops/conv1d.h, here in f32. All rows of the batch go through one batched
-// product; only the weight gradient, which sums over them, takes one after the other. One input channel is not special here.
+// Strided convolution over time: the contract and the scheme are in ops/conv1d.h. All rows of the batch go through one batched product; only
+// the weight gradient, which sums over them, takes one after the other.
+// A waveform (one input channel): one product for all taps, on windows that overlap; its weight gradient is a column sum over all frames.
 #include "cuda/activate.cuh"
+#include "cuda/cast.cuh"
 #include "cuda/column_sums.cuh"
 #include "cuda/gemm.h"
 #include "ops/conv1d.h"
@@ -11,41 +13,71 @@ namespace {
 
 void release(void* state) { delete (ConvProducts*)state; }
 
-int check(hk_call* call, const char* op, const hk_tensor& output) {
-  return expect_conv(call, op, output, HK_F32) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 3);
+struct Layout {
+  hk_tensor packed;   // the weight [Cout, k, Cin], as the products with x take it
+  float *dw, *sums;   // gradient alone: [Cout, k, Cin] (not of a waveform), column sums
+  void* own;          // the products' own
+  size_t bytes;
+};
+
+Layout layout(const hk_call* call, const ConvSizes& s, bool gradient) {
+  Scratch scratch(call->scratch);
+  Layout l = {call->inputs[1], nullptr, nullptr, nullptr, 0};
+  l.packed.dtype = call->inputs[0].dtype;
+  l.packed.data = scratch.take<uint8_t>(s.out * s.width * (int64_t)element_bytes(l.packed));
+  if (gradient) {
+    if (!is_direct(s)) l.dw = scratch.take<float>(s.out * s.width);
+    l.sums = scratch.take<float>(column_sum_floats(s.batch * s.frames, is_direct(s) ? s.out * s.width : s.out));
+  }
+  l.bytes = scratch.bytes();
+  l.own = (char*)call->scratch + l.bytes;
+  return l;
 }
 
-size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
-size_t packed_bytes(const ConvSizes& s) { return aligned((size_t)(s.out * s.width) * sizeof(float)); }
-
 // [Cout, Cin, k] -> [Cout, k, Cin]
-__global__ void pack_kernel(const float* w, int64_t n, int64_t in, int64_t kernel, float* packed) {
-  const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+template <class T>
+__global__ void pack_kernel(const float* w, int64_t n, int64_t in, int64_t kernel, T* packed) {
+  const int64_t e = element_index();
   if (e < n) packed[e] = w[(e / (kernel * in) * in + e % in) * kernel + e / in % kernel];
 }
 // [Cout, k, Cin] added to [Cout, Cin, k]
 __global__ void unpack_kernel(const float* packed, int64_t n, int64_t in, int64_t kernel, float* dw) {
-  const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  const int64_t e = element_index();
   if (e < n) dw[e] += packed[(e / (kernel * in) * kernel + e % kernel) * in + e / kernel % in];
 }
 
-void pack(hk_call* call, const ConvSizes& s, float* packed) {
+template <class T>
+void pack_as(hk_call* call, const ConvSizes& s, const Layout& l) {
   const int64_t n = s.out * s.width;
-  HK_LAUNCH(pack_kernel, dim3((unsigned)blocks_for(n, 256)), dim3(256), 0, stream_of(call), f32(call->inputs[1]), n, s.in, s.kernel, packed);
+  HK_LAUNCH(pack_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), f32(call->inputs[1]), n, s.in, s.kernel, data<T>(l.packed));
+}
+void pack(hk_call* call, const ConvSizes& s, const Layout& l) {
+  if (is_bf16(l.packed)) pack_as<bf16>(call, s, l);
+  else pack_as<float>(call, s, l);
+}
+
+// ---- forward ----
+
+template <class Make>
+bool make_forward(const ConvSizes& s, Products* products, const Make& gemm) {
+  if (!is_direct(s)) return make_products(s, products, gemm, false);
+  products->first = gemm(s.kernel, false);
+  return products->first;
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
-  if (expect_counts(call, op, 3, 2) || check(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
+  if (expect_counts(call, op, 3, 2) || expect_conv(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
   const ConvSizes s = conv_sizes(call);
+  const hk_dtype ab = dtype_of(call->inputs[0]), c = dtype_of(call->outputs[0]);
+  const bool with_bias = present(call->inputs[2]);
   ConvProducts* made = new ConvProducts;
   *state = made;
-  const bool with_bias = present(call->inputs[2]);
-  const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return Gemm::make(call, {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, with_bias && !accumulate,
+  const bool good = make_forward(s, &made->forward, [&](int64_t taps, bool accumulate) {
+    return Gemm::make(call, {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, with_bias && !accumulate, ab, c,
                              s.batch, s.time * s.in, 0, s.frames * s.out});
-  }, false);
-  *scratch_bytes = packed_bytes(s) + made->forward.scratch_bytes();
+  });
+  *scratch_bytes = layout(call, s, false).bytes + made->forward.scratch_bytes();
   if (good) return 0;
   release(made);
   *state = nullptr;
@@ -54,81 +86,100 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
 
 int run(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
+  const Layout l = layout(call, s, false);
   const ConvProducts* state = (const ConvProducts*)call->state;
-  const hk_tensor &bias = call->inputs[2], &y = call->outputs[0], &z = call->outputs[1];
-  float *packed = (float*)call->scratch, *product = present(z) ? f32(z) : f32(y);
-  pack(call, s, packed);
-  for (int64_t g = 0; g < s.groups; g++) {
+  const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
+  const hk_tensor& z = present(call->outputs[1]) ? call->outputs[1] : y;
+  pack(call, s, l);
+  for (int64_t g = 0; g < (is_direct(s) ? 1 : s.groups); g++) {
     const int64_t at = g * s.stride * s.in;
-    if (state->forward.of(s, g)->run(call, f32(call->inputs[0]) + at, packed + at, product, present(bias) ? f32(bias) : nullptr, (char*)packed + packed_bytes(s)))
-      return 1;
+    if (state->forward.of(s, g)->run(call, element_at(x, at), element_at(l.packed, at), z.data, f32(call->inputs[2]), l.own)) return 1;
   }
-  if (attribute(call, "gelu", 0) == 1) activate(stream_of(call), product, f32(y), elements(y));
+  if (attribute(call, "gelu", 0) == 1) activate(stream_of(call), z, y);
   return launched(call);
 }
 
-// Scratch of the gradient: packed weight, packed dw, column sums, then the products' own.
-size_t own_offset(const ConvSizes& s) { return 2 * packed_bytes(s) + aligned((size_t)column_sum_floats(s.batch * s.frames, s.out) * sizeof(float)); }
+// ---- gradient ----
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d_grad";
-  if (expect_counts(call, op, 3, 3) || check(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
+  if (expect_counts(call, op, 3, 3) || expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
   const ConvSizes s = conv_sizes(call);
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
   ConvProducts* made = new ConvProducts;
   *state = made;
   const auto dx = [&](int64_t taps, bool accumulate) {
-    return Gemm::make(call, {s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false,
+    return Gemm::make(call, {s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype,
                              s.batch, s.frames * s.out, 0, s.time * s.in});
   };
   const auto dw = [&](int64_t taps, bool accumulate) {
-    return Gemm::make(call, {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false});
+    return Gemm::make(call, {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
   };
   const bool good = (!present(call->outputs[0]) || make_products(s, &made->dx, dx, true)) &&
-                    make_products(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) &&
-                    make_products(s, &made->dw, dw, true);
+                    (is_direct(s) || (make_products(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) &&
+                                      make_products(s, &made->dw, dw, true)));
   size_t own = 0;
   for (const Products* p : {&made->dx, &made->dw_first_row, &made->dw})
     if (p->scratch_bytes() > own) own = p->scratch_bytes();
-  *scratch_bytes = own_offset(s) + own;
+  *scratch_bytes = layout(call, s, true).bytes + own;
   if (good) return 0;
   release(made);
   *state = nullptr;
   return 1;
 }
 
-int input_gradient(hk_call* call, const ConvSizes& s, const ConvProducts* state, float* packed, void* own) {
-  float* dx = f32(call->outputs[0]);
-  pack(call, s, packed);
-  cudaMemsetAsync(dx, 0, (size_t)(s.batch * s.time * s.in) * sizeof(float), stream_of(call));
+int input_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
+  const hk_tensor &dz = call->inputs[2], &dx = call->outputs[0];
+  pack(call, s, l);
+  cudaMemsetAsync(dx.data, 0, (size_t)elements(dx) * element_bytes(dx), stream_of(call));
   for (int64_t g = 0; g < s.groups; g++) {
     const int64_t at = g * s.stride * s.in;
-    if (state->dx.of(s, g)->run(call, f32(call->inputs[2]), packed + at, dx + at, nullptr, own)) return 1;
+    if (((const ConvProducts*)call->state)->dx.of(s, g)->run(call, dz.data, element_at(l.packed, at), element_at(dx, at), nullptr, l.own)) return 1;
   }
   return 0;
 }
 
-int weight_gradient(hk_call* call, const ConvSizes& s, const ConvProducts* state, float* packed, void* own) {
+int weight_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
+  const ConvProducts* state = (const ConvProducts*)call->state;
+  const hk_tensor &x = call->inputs[0], &dz = call->inputs[2];
   for (int64_t b = 0; b < s.batch; b++) {
-    const float *x = f32(call->inputs[0]) + b * s.time * s.in, *dz = f32(call->inputs[2]) + b * s.frames * s.out;
     const Products& products = b ? state->dw : state->dw_first_row;
     for (int64_t g = 0; g < s.groups; g++) {
       const int64_t at = g * s.stride * s.in;
-      if (products.of(s, g)->run(call, dz, x + at, packed + at, nullptr, own)) return 1;
+      if (products.of(s, g)->run(call, element_at(dz, b * s.frames * s.out), element_at(x, b * s.time * s.in + at), l.dw + at, nullptr, l.own)) return 1;
     }
   }
   const int64_t n = s.out * s.width;
-  HK_LAUNCH(unpack_kernel, dim3((unsigned)blocks_for(n, 256)), dim3(256), 0, stream_of(call), packed, n, s.in, s.kernel, f32(call->outputs[1]));
+  HK_LAUNCH(unpack_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), l.dw, n, s.in, s.kernel, f32(call->outputs[1]));
   return 0;
+}
+
+// What frame r adds to dw[c], c = o k + j.
+template <class T>
+struct WaveValue {
+  ConvSizes s;
+  const float* wave;
+  const T* dz;
+  __device__ float operator()(int64_t r, int64_t c) const {
+    return dz[r * s.out + c / s.kernel] * wave[r / s.frames * s.time + r % s.frames * s.stride + c % s.kernel];
+  }
+};
+
+template <class T>
+void wave_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
+  const WaveValue<T> value = {s, f32(call->inputs[0]), data<T>(call->inputs[2])};
+  add_column_sums_of(stream_of(call), value, s.batch * s.frames, s.out * s.width, l.sums, f32(call->outputs[1]));
 }
 
 int run_grad(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
-  const ConvProducts* state = (const ConvProducts*)call->state;
-  float *packed = (float*)call->scratch, *dw = (float*)((char*)packed + packed_bytes(s)), *sums = (float*)((char*)dw + packed_bytes(s));
-  void* own = (char*)call->scratch + own_offset(s);
-  if (present(call->outputs[0]) && input_gradient(call, s, state, packed, own)) return 1;
-  if (weight_gradient(call, s, state, dw, own)) return 1;
-  if (present(call->outputs[2])) add_column_sums(stream_of(call), f32(call->inputs[2]), s.batch * s.frames, s.out, sums, f32(call->outputs[2]));
+  const Layout l = layout(call, s, true);
+  const hk_tensor &dz = call->inputs[2], &dbias = call->outputs[2];
+  if (present(call->outputs[0]) && input_gradient(call, s, l)) return 1;
+  if (!is_direct(s) && weight_gradient(call, s, l)) return 1;
+  if (is_direct(s) && is_bf16(dz)) wave_gradient<bf16>(call, s, l);
+  else if (is_direct(s)) wave_gradient<float>(call, s, l);
+  if (present(dbias)) add_column_sums(stream_of(call), dz, l.sums, f32(dbias));
   return launched(call);
 }
 

@@ -1,8 +1,9 @@
-// add: a + b.  scale: factor * x.  select: gates[gate] ? a : b (how LayerDrop leaves a block out; the gate is known on the host, so it
-// is a copy).  gelu, gelu_grad: exact erf form.  dropout: see native/cpu/ops/dropout.cpp; one thread makes one Philox block, four elements.
+// add: a + b.  scale: factor * x.  cast: x as another of f32 and bf16.  select: gates[gate] ? a : b (how LayerDrop leaves a block out; the
+// gate is known on the host, so it is a copy).  gelu, gelu_grad: exact erf form.  dropout: see native/cpu/ops/dropout.cpp; one thread makes
+// one Philox block, four elements.
+#include "cuda/activate.cuh"
+#include "cuda/cast.cuh"
 #include "cuda/dropout.cuh"
-#include "cuda/gelu.cuh"
-#include "cuda/reduce.cuh"
 
 namespace hk {
 namespace HK_ISA {
@@ -20,39 +21,38 @@ int map(hk_call* call, F f, int64_t n) {
 }
 
 int expect_unary(hk_call* call, const char* op) {
-  if (expect_counts(call, op, 1, 1) || expect_dense(call, op, "x", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, op, 1, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
   return expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
 }
 int expect_binary(hk_call* call, const char* op) {
-  if (expect_counts(call, op, 2, 1) || expect_dense(call, op, "a", call->inputs[0], HK_F32, 0)) return 1;
+  if (expect_counts(call, op, 2, 1) || expect_activation(call, op, "a", call->inputs[0], 0)) return 1;
   return expect_like(call, op, "b", call->inputs[1], call->inputs[0]) || expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
 }
 
+template <class T>
 struct Add {
-  const float *a, *b;
-  float* y;
+  const T *a, *b;
+  T* y;
   __device__ void operator()(int64_t i) const { y[i] = a[i] + b[i]; }
 };
+template <class T>
 struct Scale {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   float factor;
   __device__ void operator()(int64_t i) const { y[i] = factor * x[i]; }
 };
-struct Gelu {
-  const float* x;
-  float* y;
-  __device__ void operator()(int64_t i) const { y[i] = gelu(x[i]); }
-};
+template <class T>
 struct GeluGrad {
-  const float *z, *dy;
-  float* dz;
+  const T *z, *dy;
+  T* dz;
   __device__ void operator()(int64_t i) const { dz[i] = dy[i] * gelu_derivative(z[i]); }
 };
+template <class T>
 struct Drop {
   Dropout dropout;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   int64_t n;
   __device__ void operator()(int64_t block) const {
     const Philox4 words = dropout.words((uint64_t)block);
@@ -64,17 +64,35 @@ struct Drop {
 };
 
 int add_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "add"); }
-int add_run(hk_call* call) {
-  return map(call, Add{f32(call->inputs[0]), f32(call->inputs[1]), f32(call->outputs[0])}, elements(call->outputs[0]));
+template <class T>
+int add_as(hk_call* call) {
+  return map(call, Add<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
 }
+int add_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_as, call); }
 
 int scale_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "scale"); }
-int scale_run(hk_call* call) {
-  return map(call, Scale{f32(call->inputs[0]), f32(call->outputs[0]), (float)attribute(call, "factor", 1)}, elements(call->outputs[0]));
+template <class T>
+int scale_as(hk_call* call) {
+  return map(call, Scale<T>{data<T>(call->inputs[0]), data<T>(call->outputs[0]), (float)attribute(call, "factor", 1)}, elements(call->outputs[0]));
 }
+int scale_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], scale_as, call); }
+
+int cast_prepare(hk_call* call, size_t*, void**) {
+  if (expect_counts(call, "cast", 1, 1) || expect_activation(call, "cast", "x", call->inputs[0], 0)) return 1;
+  const hk_tensor& y = call->outputs[0];
+  return expect(call, "cast", "y", y, dtype_of(y), call->inputs[0].shape, call->inputs[0].rank);
+}
+template <class T>
+int cast_from(hk_call* call) {
+  const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
+  if (is_bf16(y)) cast(stream_of(call), data<T>(x), data<bf16>(y), elements(x));
+  else cast(stream_of(call), data<T>(x), f32(y), elements(x));
+  return launched(call);
+}
+int cast_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], cast_from, call); }
 
 int copy_to_output(hk_call* call, const hk_tensor& from) {
-  cudaMemcpyAsync(call->outputs[0].data, from.data, (size_t)elements(from) * sizeof(float), cudaMemcpyDeviceToDevice, stream_of(call));
+  cudaMemcpyAsync(call->outputs[0].data, from.data, (size_t)elements(from) * element_bytes(from), cudaMemcpyDeviceToDevice, stream_of(call));
   return launched(call);
 }
 int select_prepare(hk_call* call, size_t*, void**) {
@@ -83,24 +101,31 @@ int select_prepare(hk_call* call, size_t*, void**) {
 int select_run(hk_call* call) { return copy_to_output(call, call->inputs[call->gates[(int)attribute(call, "gate", -1)] ? 0 : 1]); }
 
 int gelu_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "gelu"); }
-int gelu_run(hk_call* call) { return map(call, Gelu{f32(call->inputs[0]), f32(call->outputs[0])}, elements(call->outputs[0])); }
-
-int gelu_grad_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "gelu_grad"); }
-int gelu_grad_run(hk_call* call) {
-  return map(call, GeluGrad{f32(call->inputs[0]), f32(call->inputs[1]), f32(call->outputs[0])}, elements(call->outputs[0]));
+int gelu_run(hk_call* call) {
+  activate(stream_of(call), call->inputs[0], call->outputs[0]);
+  return launched(call);
 }
 
+int gelu_grad_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "gelu_grad"); }
+template <class T>
+int gelu_grad_as(hk_call* call) {
+  return map(call, GeluGrad<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
+}
+int gelu_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], gelu_grad_as, call); }
+
 int dropout_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "dropout") || expect_dropout(call, "dropout"); }
-int dropout_run(hk_call* call) {
+template <class T>
+int dropout_as(hk_call* call) {
   const Dropout dropout(call);
   if (!dropout.on()) return copy_to_output(call, call->inputs[0]);
   const int64_t n = elements(call->inputs[0]);
-  return map(call, Drop{dropout, f32(call->inputs[0]), f32(call->outputs[0]), n}, blocks_for(n, 4));
+  return map(call, Drop<T>{dropout, data<T>(call->inputs[0]), data<T>(call->outputs[0]), n}, blocks_for(n, 4));
 }
+int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 
 hk_cost cost(const hk_call* call) {
   const double n = (double)elements(call->inputs[0]);
-  return {n, 4 * n * (call->n_inputs + 1)};
+  return {n, n * (element_bytes(call->inputs[0]) * call->n_inputs + element_bytes(call->outputs[0]))};
 }
 
 }  // namespace
@@ -108,5 +133,6 @@ hk_cost cost(const hk_call* call) {
 }  // namespace hk
 
 HK_OP_TABLE(elementwise, {"add", add_prepare, add_run, nullptr, cost}, {"scale", scale_prepare, scale_run, nullptr, cost},
-            {"select", select_prepare, select_run, nullptr, cost}, {"gelu", gelu_prepare, gelu_run, nullptr, cost},
-            {"gelu_grad", gelu_grad_prepare, gelu_grad_run, nullptr, cost}, {"dropout", dropout_prepare, dropout_run, nullptr, cost})
+            {"cast", cast_prepare, cast_run, nullptr, cost}, {"select", select_prepare, select_run, nullptr, cost},
+            {"gelu", gelu_prepare, gelu_run, nullptr, cost}, {"gelu_grad", gelu_grad_prepare, gelu_grad_run, nullptr, cost},
+            {"dropout", dropout_prepare, dropout_run, nullptr, cost})
