@@ -11,6 +11,8 @@
 //
 //   dbeta = G     dgamma = rs w . A     dw = gamma rs (A - dgamma rs R w)
 //
+// y and its gradient may be bf16, the rest is f32.
+//
 // Windows are taken relative to a constant near the row's mean (`shift`), in float32; moments are summed in double.
 #pragma once
 #include "hubertkit/op.h"
@@ -49,22 +51,20 @@ static inline int expect_conv_norm(hk_call* call, const char* op) {
   return expect(call, op, "gamma", call->inputs[2], HK_F32, {w.shape[0]}) || expect(call, op, "beta", call->inputs[3], HK_F32, {w.shape[0]});
 }
 
-// `dtype`: of y.
-static inline int expect_conv_norm_forward(hk_call* call, int dtype) {
+static inline int expect_conv_norm_forward(hk_call* call) {
   const char* op = "conv0_norm_gelu";
   if (expect_counts(call, op, 4, 2) || expect_conv_norm(call, op)) return 1;
   const ConvNormSizes s = conv_norm_sizes(call);
-  return expect(call, op, "y", call->outputs[0], dtype, {s.batch, s.frames, s.channels}) ||
+  return expect(call, op, "y", call->outputs[0], dtype_of(call->outputs[0]), {s.batch, s.frames, s.channels}) ||
          expect(call, op, "moments", call->outputs[1], HK_F32, {s.batch, s.moments});
 }
 
-// `dtype`: of dy.
-static inline int expect_conv_norm_backward(hk_call* call, int dtype) {
+static inline int expect_conv_norm_backward(hk_call* call) {
   const char* op = "conv0_norm_gelu_grad";
   if (expect_counts(call, op, 6, 3) || expect_conv_norm(call, op)) return 1;
   const ConvNormSizes s = conv_norm_sizes(call);
   return expect(call, op, "moments", call->inputs[4], HK_F32, {s.batch, s.moments}) ||
-         expect(call, op, "dy", call->inputs[5], dtype, {s.batch, s.frames, s.channels}) ||
+         expect(call, op, "dy", call->inputs[5], dtype_of(call->inputs[5]), {s.batch, s.frames, s.channels}) ||
          expect(call, op, "dw", call->outputs[0], HK_F32, {s.channels, 1, s.kernel}) ||
          expect(call, op, "dgamma", call->outputs[1], HK_F32, {s.channels}) ||
          expect(call, op, "dbeta", call->outputs[2], HK_F32, {s.channels});

@@ -1,5 +1,4 @@
-// conv0 + GroupNorm + GELU: the contract and the algebra are in ops/conv0_norm_gelu.h. y and its gradient may be bf16, the rest is f32.
-#include "cpu/cast.h"
+// conv0 + GroupNorm + GELU: the contract and the algebra are in ops/conv0_norm_gelu.h.
 #include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/wave_conv.h"
@@ -41,7 +40,7 @@ double* take_moments(Scratch& scratch, const Sizes& s) { return scratch.take<dou
 float* take_sums(Scratch& scratch, const Sizes& s) { return scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.lanes); }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_forward(call, dtype_of(call->outputs[0]))) return 1;
+  if (expect_conv_norm_forward(call)) return 1;
   const Sizes s = sizes_of(call);
   Scratch scratch(nullptr);
   Layout(scratch, s);
@@ -50,7 +49,7 @@ int prepare(hk_call* call, size_t* scratch_bytes, void**) {
   return 0;
 }
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_backward(call, dtype_of(call->inputs[5]))) return 1;
+  if (expect_conv_norm_backward(call)) return 1;
   const Sizes s = sizes_of(call);
   Scratch scratch(nullptr);
   Layout(scratch, s);

@@ -149,8 +149,8 @@ struct Channels {
   }
 };
 
-template <int K>
-__global__ void __launch_bounds__(128) convolve(Sizes s, Layout p, const float* wave, float* y) {
+template <int K, class T>
+__global__ void __launch_bounds__(128) convolve(Sizes s, Layout p, const float* wave, T* y) {
   const int64_t b = blockIdx.x / s.chunks, chunk = blockIdx.x % s.chunks, end = s.end_of(chunk);
   const Channels<K> channels(s, p, wave, b);
   for (int64_t t = chunk * kChunk; t < end; t++) {
@@ -162,15 +162,15 @@ __global__ void __launch_bounds__(128) convolve(Sizes s, Layout p, const float* 
   }
 }
 
-template <int K>
-__global__ void __launch_bounds__(128) convolve_grad(Sizes s, Layout p, const float* wave, const float* dy, float* chunks) {
+template <int K, class T>
+__global__ void __launch_bounds__(128) convolve_grad(Sizes s, Layout p, const float* wave, const T* dy, float* chunks) {
   const int64_t b = blockIdx.x / s.chunks, chunk = blockIdx.x % s.chunks, end = s.end_of(chunk), tap0 = K > 0 ? 0 : (int64_t)blockIdx.z * kTaps;
   const Channels<K> channels(s, p, wave, b);
   float sums[kTaps][kSide] = {}, total[kSide] = {};
   for (int64_t t = chunk * kChunk; t < end; t++) {
     float g[kSide], z[kSide];
 #pragma unroll
-    for (int i = 0; i < kSide; i++) g[i] = channels.real(i) ? dy[(b * s.frames + t) * s.channels + channels.channel(i)] : 0.0f;
+    for (int i = 0; i < kSide; i++) g[i] = channels.real(i) ? (float)dy[(b * s.frames + t) * s.channels + channels.channel(i)] : 0.0f;
     channels.convolve(t, z);
 #pragma unroll
     for (int i = 0; i < kSide; i++) total[i] += g[i] *= gelu_derivative(z[i]);
@@ -232,7 +232,7 @@ __global__ void add_rows(Sizes s, const double* rows, float* dw, float* dgamma, 
 // ---- forward ----
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_forward(call, HK_F32)) return 1;
+  if (expect_conv_norm_forward(call)) return 1;
   const Sizes s = sizes_of(call);
   Scratch scratch(nullptr);
   Layout(scratch, s);
@@ -241,7 +241,8 @@ int prepare(hk_call* call, size_t* scratch_bytes, void**) {
   return 0;
 }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   Scratch scratch(call->scratch);
   const Layout p(scratch, s);
@@ -251,15 +252,16 @@ int run(hk_call* call) {
   HK_LAUNCH(moment_chunks, blocks, dim3(kThreads), 0, stream_of(call), s, wave, sums);
   HK_LAUNCH(finish_moments, dim3((unsigned)s.batch), dim3(kThreads), 0, stream_of(call), s, sums, p.moments, p.shift, f32(call->outputs[1]));
   fold(call, s, p);
-  const auto kernel = s.kernel == kTaps ? convolve<kTaps> : convolve<0>;
-  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, f32(call->outputs[0]));
+  const auto kernel = s.kernel == kTaps ? convolve<kTaps, T> : convolve<0, T>;
+  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, data<T>(call->outputs[0]));
   return launched(call);
 }
+int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
 
 // ---- backward ----
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_backward(call, HK_F32)) return 1;
+  if (expect_conv_norm_backward(call)) return 1;
   const Sizes s = sizes_of(call);
   Scratch scratch(nullptr);
   Layout(scratch, s);
@@ -268,7 +270,8 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
   return 0;
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   Scratch scratch(call->scratch);
   const Layout p(scratch, s);
@@ -277,14 +280,15 @@ int run_grad(hk_call* call) {
   HK_LAUNCH(restore_moments, element_grid(s.batch * s.moments), dim3(kBlock), 0, stream_of(call), s, f32(call->inputs[4]), p.moments, p.shift);
   fold(call, s, p);
   const dim3 grid((unsigned)(s.batch * s.chunks), (unsigned)blocks_for(s.channels, kThreads * kSide), (unsigned)blocks_for(s.kernel, kTaps));
-  const auto kernel = s.kernel == kTaps ? convolve_grad<kTaps> : convolve_grad<0>;
-  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, f32(call->inputs[5]), sums.chunks);
+  const auto kernel = s.kernel == kTaps ? convolve_grad<kTaps, T> : convolve_grad<0, T>;
+  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, data<T>(call->inputs[5]), sums.chunks);
   HK_LAUNCH(add_chunks, element_grid(s.batch * (s.kernel + 1) * s.channels), dim3(kBlock), 0, stream_of(call), s, sums.chunks, sums.rows);
   HK_LAUNCH(row_gradients, element_grid(s.batch * s.channels), dim3(kBlock), 0, stream_of(call), s, w, gamma, p.moments, sums.rows);
   HK_LAUNCH(add_rows, element_grid((s.kernel + 2) * s.channels), dim3(kBlock), 0, stream_of(call), s, sums.rows, f32(call->outputs[0]),
             f32(call->outputs[1]), f32(call->outputs[2]));
   return launched(call);
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, call); }
 
 }  // namespace
 }  // namespace HK_ISA
