@@ -1,7 +1,7 @@
 // attention: softmax(q k^T / sqrt(depth)) v for every batch row and head, without ever holding a T x T matrix. Contract, dropout's
 // numbering and the treatment of padded frames: native/cpu/ops/attention.cpp.
 //
-// f32 without tensor cores. Blocks of 256 threads work on tiles of 64 queries x 64 keys held in shared memory; a thread has 4 rows
+// f32 inside, without tensor cores. Blocks of 256 threads work on tiles of 64 queries x 64 keys held in shared memory; a thread has 4 rows
 // (row = 4 * (thread / 16) + i) and every 16th column. Forward: online softmax over the key tiles (Milakov & Gimelshein 2018, Dao 2022).
 // Backward: probabilities are made again from lse; one kernel sums dq over the key tiles, another dk and dv over the query tiles, so every
 // element has one writer and one order of summation (no atomics).
@@ -30,8 +30,8 @@ Sizes sizes_of(const hk_call* call) {
 int expect_attention(hk_call* call, const char* op) {
   const hk_tensor& qkv = call->inputs[0];
   char text[96];
-  if (expect_dense(call, op, "qkv", qkv, HK_F32, 3)) return 1;
-  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be f32[batch, frames, 3 width], got %s", op, describe(qkv, text));
+  if (expect_activation(call, op, "qkv", qkv, 3)) return 1;
+  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be [batch, frames, 3 width], got %s", op, describe(qkv, text));
   if (expect(call, op, "lengths", call->inputs[1], HK_I32, {qkv.shape[0]})) return 1;
   const int64_t width = qkv.shape[2] / 3;
   if (expect_integer(call, op, "heads", 1, 1, (double)width) || expect_dropout(call, op)) return 1;
@@ -47,7 +47,8 @@ int expect_attention(hk_call* call, const char* op) {
 __device__ int pitch(const Sizes& z) { return (int)z.depth + 1; }
 
 // Rows first .. of a matrix whose rows are `stride` apart; rows at `end` and beyond are zero.
-__device__ void load_tile(const Sizes& z, const float* x, int64_t stride, int64_t first, int64_t end, float factor, float* tile) {
+template <class T>
+__device__ void load_tile(const Sizes& z, const T* x, int64_t stride, int64_t first, int64_t end, float factor, float* tile) {
   for (int e = (int)threadIdx.x; e < kTile * (int)z.depth; e += kThreads) {
     const int r = e / (int)z.depth, c = e % (int)z.depth;
     tile[r * pitch(z) + c] = first + r < end ? factor * x[(first + r) * stride + c] : 0.0f;
@@ -98,8 +99,8 @@ __device__ float sum_of_row(float x) {
 }
 
 // A thread's columns (tx + 16 c) of its rows first + 4 ty + i < end.
-template <int COLUMNS>
-__device__ void store_rows(const Sizes& z, const float (&x)[kSide][COLUMNS], const float (&factor)[kSide], int64_t first, int64_t end, int ty, int tx, float* out, int64_t stride) {
+template <int COLUMNS, class T>
+__device__ void store_rows(const Sizes& z, const float (&x)[kSide][COLUMNS], const float (&factor)[kSide], int64_t first, int64_t end, int ty, int tx, T* out, int64_t stride) {
   for (int i = 0; i < kSide; i++) {
     const int64_t r = first + kSide * ty + i;
     for (int c = 0; c < COLUMNS; c++)
@@ -113,14 +114,14 @@ size_t tile_bytes(const Sizes& z, int tiles, int squares) {
 
 // ---- forward ---- grid (query tiles, batch x heads)
 
-template <int COLUMNS>
-__global__ void __launch_bounds__(256) attend(Sizes z, Dropout dropout, const float* qkv, const int32_t* lengths, float* o, float* lse) {
+template <int COLUMNS, class T>
+__global__ void __launch_bounds__(256) attend(Sizes z, Dropout dropout, const T* qkv, const int32_t* lengths, T* o, float* lse) {
   HK_SHARED(float, shared);
   const int tile = kTile * pitch(z), ty = (int)threadIdx.x / 16, tx = (int)threadIdx.x % 16;
   float *q = shared, *k = q + tile, *v = k + tile, *p = v + tile;
   const int64_t pair = blockIdx.y, b = pair / z.heads, h = pair % z.heads, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width;
   const int64_t length = clamp_length(lengths[b], z.frames);
-  const float* head = qkv + b * z.frames * row + h * z.depth;
+  const T* head = qkv + b * z.frames * row + h * z.depth;
   load_tile(z, head, row, first, z.frames, z.scale, q);
   float out[kSide][COLUMNS] = {}, maximum[kSide], total[kSide] = {};
   for (int i = 0; i < kSide; i++) maximum[i] = -INFINITY;
@@ -169,7 +170,8 @@ __global__ void __launch_bounds__(256) attend(Sizes z, Dropout dropout, const fl
 // ---- backward ----
 
 // delta[pair, t] = sum over the head's channels of do * o: one thread for each.
-__global__ void row_products(Sizes z, const float* o, const float* d_o, float* delta) {
+template <class T>
+__global__ void row_products(Sizes z, const T* o, const T* d_o, float* delta) {
   const int64_t n = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (n >= z.batch * z.heads * z.frames) return;
   const int64_t pair = n / z.frames, at = (pair / z.heads * z.frames + n % z.frames) * z.width + pair % z.heads * z.depth;
@@ -192,10 +194,11 @@ struct Tiles {
 };
 
 // The head of this block (blockIdx.y counts them): where it lies in qkv, and the tiles that the gradients are made from.
+template <class T>
 struct Head {
-  const float *qkv, *d_o;
+  const T *qkv, *d_o;
   int64_t length, at;
-  __device__ Head(const Sizes& z, const float* all, const int32_t* lengths, const float* all_d_o) {
+  __device__ Head(const Sizes& z, const T* all, const int32_t* lengths, const T* all_d_o) {
     const int64_t b = blockIdx.y / z.heads, h = blockIdx.y % z.heads;
     length = clamp_length(lengths[b], z.frames);
     at = b * z.frames * 3 * z.width + h * z.depth;
@@ -233,12 +236,12 @@ __device__ void score_gradients(const Sizes& z, const Dropout& dropout, const Ti
 }
 
 // grid (query tiles, batch x heads)
-template <int COLUMNS>
-__global__ void __launch_bounds__(256) query_gradient(Sizes z, Dropout dropout, const float* qkv, const int32_t* lengths, const float* lse, const float* d_o,
-                                                      const float* delta, float* dqkv) {
+template <int COLUMNS, class T>
+__global__ void __launch_bounds__(256) query_gradient(Sizes z, Dropout dropout, const T* qkv, const int32_t* lengths, const float* lse, const T* d_o,
+                                                      const float* delta, T* dqkv) {
   HK_SHARED(float, shared);
   const Tiles t(z, shared);
-  const Head head(z, qkv, lengths, d_o);
+  const Head<T> head(z, qkv, lengths, d_o);
   const int ty = (int)threadIdx.x / 16, tx = (int)threadIdx.x % 16;
   const int64_t pair = blockIdx.y, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width, length = head.length, at = head.at;
   head.load_queries(z, t, first);
@@ -256,12 +259,12 @@ __global__ void __launch_bounds__(256) query_gradient(Sizes z, Dropout dropout, 
 }
 
 // grid (key tiles, batch x heads). Keys at the length and beyond get zeros.
-template <int COLUMNS>
-__global__ void __launch_bounds__(256) key_gradient(Sizes z, Dropout dropout, const float* qkv, const int32_t* lengths, const float* lse, const float* d_o,
-                                                    const float* delta, float* dqkv) {
+template <int COLUMNS, class T>
+__global__ void __launch_bounds__(256) key_gradient(Sizes z, Dropout dropout, const T* qkv, const int32_t* lengths, const float* lse, const T* d_o,
+                                                    const float* delta, T* dqkv) {
   HK_SHARED(float, shared);
   const Tiles t(z, shared);
-  const Head head(z, qkv, lengths, d_o);
+  const Head<T> head(z, qkv, lengths, d_o);
   const int ty = (int)threadIdx.x / 16, tx = (int)threadIdx.x % 16;
   const int64_t pair = blockIdx.y, first = (int64_t)blockIdx.x * kTile, row = 3 * z.width, length = head.length, at = head.at;
   head.load_keys(z, t, first);
@@ -289,25 +292,42 @@ int with_columns(const Sizes& z, const Body& body) {
   return z.depth <= 64 ? body(Columns<4>()) : z.depth <= 80 ? body(Columns<5>()) : body(Columns<8>());
 }
 
+template <class T>
+int allow_forward(hk_call* call) {
+  const Sizes z = sizes_of(call);
+  return with_columns(z, [&](auto columns) { return allow_shared(call, attend<decltype(columns)::value, T>, tile_bytes(z, 3, 1)); });
+}
+
 int prepare(hk_call* call, size_t*, void**) {
   const char* op = "attention";
   if (expect_counts(call, op, 2, 2) || expect_attention(call, op)) return 1;
   const Sizes z = sizes_of(call);
-  if (expect(call, op, "o", call->outputs[0], HK_F32, {z.batch, z.frames, z.width})) return 1;
+  if (expect(call, op, "o", call->outputs[0], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
   if (present(call->outputs[1]) && expect(call, op, "lse", call->outputs[1], HK_F32, {z.batch, z.heads, z.frames})) return 1;
-  return with_columns(z, [&](auto columns) { return allow_shared(call, attend<decltype(columns)::value>, tile_bytes(z, 3, 1)); });
+  return HK_BY_TYPE(call->inputs[0], allow_forward, call);
 }
 
 dim3 grid(const Sizes& z) { return dim3((unsigned)blocks_for(z.frames, kTile), (unsigned)z.pairs()); }
 
-int run(hk_call* call) {
+template <class T>
+int run_as(hk_call* call) {
   const Sizes z = sizes_of(call);
   const Dropout dropout(call);
-  const hk_tensor& lse = call->outputs[1];
   return with_columns(z, [&](auto columns) {
-    HK_LAUNCH(attend<decltype(columns)::value>, grid(z), dim3(kThreads), tile_bytes(z, 3, 1), stream_of(call), z, dropout, f32(call->inputs[0]),
-              i32(call->inputs[1]), f32(call->outputs[0]), present(lse) ? f32(lse) : nullptr);
+    const auto kernel = attend<decltype(columns)::value, T>;
+    HK_LAUNCH(kernel, grid(z), dim3(kThreads), tile_bytes(z, 3, 1), stream_of(call), z, dropout, data<T>(call->inputs[0]), i32(call->inputs[1]),
+              data<T>(call->outputs[0]), f32(call->outputs[1]));
     return launched(call);
+  });
+}
+int run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_as, call); }
+
+template <class T>
+int allow_backward(hk_call* call) {
+  const Sizes z = sizes_of(call);
+  return with_columns(z, [&](auto columns) {
+    return allow_shared(call, query_gradient<decltype(columns)::value, T>, tile_bytes(z, 4, 2)) ||
+           allow_shared(call, key_gradient<decltype(columns)::value, T>, tile_bytes(z, 4, 2));
   });
 }
 
@@ -316,40 +336,42 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
   if (expect_counts(call, op, 5, 1) || expect_attention(call, op)) return 1;
   const Sizes z = sizes_of(call);
   const hk_tensor* in = call->inputs;
-  if (expect(call, op, "o", in[2], HK_F32, {z.batch, z.frames, z.width}) || expect(call, op, "lse", in[3], HK_F32, {z.batch, z.heads, z.frames})) return 1;
-  if (expect(call, op, "do", in[4], HK_F32, {z.batch, z.frames, z.width}) || expect_like(call, op, "dqkv", call->outputs[0], in[0])) return 1;
+  if (expect(call, op, "o", in[2], in[0].dtype, {z.batch, z.frames, z.width}) || expect(call, op, "lse", in[3], HK_F32, {z.batch, z.heads, z.frames})) return 1;
+  if (expect(call, op, "do", in[4], in[0].dtype, {z.batch, z.frames, z.width}) || expect_like(call, op, "dqkv", call->outputs[0], in[0])) return 1;
   *scratch_bytes = (size_t)(z.pairs() * z.frames) * sizeof(float);
-  return with_columns(z, [&](auto columns) {
-    return allow_shared(call, query_gradient<decltype(columns)::value>, tile_bytes(z, 4, 2)) ||
-           allow_shared(call, key_gradient<decltype(columns)::value>, tile_bytes(z, 4, 2));
-  });
+  return HK_BY_TYPE(in[0], allow_backward, call);
 }
 
-int run_grad(hk_call* call) {
+template <class T>
+int run_grad_as(hk_call* call) {
   const Sizes z = sizes_of(call);
   const Dropout dropout(call);
-  const float *qkv = f32(call->inputs[0]), *o = f32(call->inputs[2]), *lse = f32(call->inputs[3]), *d_o = f32(call->inputs[4]);
+  const T *qkv = data<T>(call->inputs[0]), *o = data<T>(call->inputs[2]), *d_o = data<T>(call->inputs[4]);
+  const float* lse = f32(call->inputs[3]);
   const int32_t* lengths = i32(call->inputs[1]);
-  float *dqkv = f32(call->outputs[0]), *delta = (float*)call->scratch;
+  T* dqkv = data<T>(call->outputs[0]);
+  float* delta = (float*)call->scratch;
   const cudaStream_t stream = stream_of(call);
-  HK_LAUNCH(row_products, dim3((unsigned)blocks_for(z.pairs() * z.frames, 256)), dim3(256), 0, stream, z, o, d_o, delta);
+  HK_LAUNCH(row_products<T>, dim3((unsigned)blocks_for(z.pairs() * z.frames, 256)), dim3(256), 0, stream, z, o, d_o, delta);
   return with_columns(z, [&](auto columns) {
     const size_t shared = tile_bytes(z, 4, 2);
-    HK_LAUNCH(query_gradient<decltype(columns)::value>, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
-    HK_LAUNCH(key_gradient<decltype(columns)::value>, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
+    const auto of_queries = query_gradient<decltype(columns)::value, T>, of_keys = key_gradient<decltype(columns)::value, T>;
+    HK_LAUNCH(of_queries, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
+    HK_LAUNCH(of_keys, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
     return launched(call);
   });
 }
+int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
 hk_cost cost(const hk_call* call) {
   const Sizes z = sizes_of(call);
   const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {4 * bt * (double)z.frames * d, 16 * bt * d};
+  return {4 * bt * (double)z.frames * d, 4.0 * element_bytes(call->inputs[0]) * bt * d};
 }
 hk_cost cost_grad(const hk_call* call) {
   const Sizes z = sizes_of(call);
   const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {10 * bt * (double)z.frames * d, 32 * bt * d};
+  return {10 * bt * (double)z.frames * d, 8.0 * element_bytes(call->inputs[0]) * bt * d};
 }
 
 }  // namespace
