@@ -1,4 +1,4 @@
-// masked_cross_entropy and its gradient: the contract is in ops/masked_cross_entropy.h, here in f32.
+// masked_cross_entropy and its gradient: the contract is in ops/masked_cross_entropy.h. Everything inside is f32; an h of bf16 is copied.
 //
 // A recorded step has fixed shapes, so the products go over all frames, and frames that are not visited get a row of zeros where it
 // counts. With HuBERT's mask half of the rows are made for nothing, a thousandth of a step's arithmetic; in return nothing is counted on
@@ -6,6 +6,7 @@
 // logits of all frames and the embeddings. An h that is not finite in a frame that is not visited still spoils dwp.
 #include <memory>
 
+#include "cuda/cast.cuh"
 #include "cuda/column_sums.cuh"
 #include "cuda/gemm.h"
 #include "cuda/softmax.cuh"
@@ -142,10 +143,12 @@ bool make_gradients(hk_call* call, const LossSizes& s, Products* made) {
 // ---- forward ----
 
 struct Forward {
+  float*   h;                            // [B*T,D] of an h in bf16
   float *  e_unit, *e_inverse, *logits;  // [K,P], [K], [B*T,K]
   double*  loss;                         // [B*T]
   uint8_t* correct;                      // [B*T]
-  Forward(const LossSizes& s, Scratch& scratch) {
+  Forward(const hk_call* call, const LossSizes& s, Scratch& scratch) {
+    h = scratch.take<float>(copy_floats(call->inputs[0]));
     e_unit = scratch.take<float>(s.K * s.P);
     e_inverse = scratch.take<float>(s.K);
     logits = scratch.take<float>(s.frames * s.K);
@@ -155,12 +158,12 @@ struct Forward {
 };
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_masked_cross_entropy(call) || expect_dense(call, "masked_cross_entropy", "h", call->inputs[0], HK_F32, 3)) return 1;
+  if (expect_masked_cross_entropy(call)) return 1;
   const LossSizes s = loss_sizes(call);
   auto made = std::make_unique<Products>();
   if (!make(call, {s.frames, s.P, s.D, s.D, 1, 1, s.D, s.P, false, true}, &made->z) || !make_logits(call, s, made.get())) return 1;
   Scratch scratch(nullptr);
-  Forward(s, scratch);
+  Forward(call, s, scratch);
   *scratch_bytes = scratch.bytes() + made->scratch_bytes();
   *state = made.release();
   return 0;
@@ -170,13 +173,14 @@ int run(hk_call* call) {
   const LossSizes s = loss_sizes(call);
   const Products* products = (const Products*)call->state;
   Scratch scratch(call->scratch);
-  const Forward l(s, scratch);
+  const Forward l(call, s, scratch);
   void* own = (char*)call->scratch + scratch.bytes();
   const hk_tensor *in = call->inputs, *out = call->outputs;
   const Frames frames = frames_of(call, s);
   float *sums = f32(out[0]), *z = f32(out[1]);
   HK_LAUNCH(normalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream_of(call), f32(in[3]), s.K, s.P, l.e_unit, l.e_inverse);
-  if (products->z->run(call, f32(in[0]), f32(in[1]), z, f32(in[2]), own) || products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
+  const float* h = read_f32(stream_of(call), in[0], l.h);
+  if (products->z->run(call, h, f32(in[1]), z, f32(in[2]), own) || products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
   HK_LAUNCH(loss_kernel, row_grid(s.frames), dim3(kRowBlock), 0, stream_of(call), frames, s, z, inverse_temperature_of(call), l.logits, f32(out[2]),
             l.loss, l.correct);
   for (const Group group : {kMasked, kUnmasked})
@@ -188,10 +192,12 @@ int run(hk_call* call) {
 // ---- gradient ----
 
 struct Backward {
+  float *h;                               // [B*T,D] of an h in bf16, then of its gradient
   float *e_unit, *e_inverse, *de;         // [K,P], [K], [K,P] gradient of the unit embeddings
   float *logits, *unit, *inverse, *dz;    // [B*T,K], [B*T,P], [B*T], [B*T,P]
   float *column_sums;
-  Backward(const LossSizes& s, Scratch& scratch) {
+  Backward(const hk_call* call, const LossSizes& s, Scratch& scratch) {
+    h = scratch.take<float>(copy_floats(call->inputs[0]));
     e_unit = scratch.take<float>(s.K * s.P);
     e_inverse = scratch.take<float>(s.K);
     de = scratch.take<float>(s.K * s.P);
@@ -204,12 +210,12 @@ struct Backward {
 };
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_masked_cross_entropy_grad(call) || expect_dense(call, "masked_cross_entropy_grad", "h", call->inputs[0], HK_F32, 3)) return 1;
+  if (expect_masked_cross_entropy_grad(call)) return 1;
   const LossSizes s = loss_sizes(call);
   auto made = std::make_unique<Products>();
   if (!make_logits(call, s, made.get()) || !make_gradients(call, s, made.get())) return 1;
   Scratch scratch(nullptr);
-  Backward(s, scratch);
+  Backward(call, s, scratch);
   *scratch_bytes = scratch.bytes() + made->scratch_bytes();
   *state = made.release();
   return 0;
@@ -219,10 +225,10 @@ int run_grad(hk_call* call) {
   const LossSizes s = loss_sizes(call);
   const Products* products = (const Products*)call->state;
   Scratch scratch(call->scratch);
-  const Backward l(s, scratch);
+  const Backward l(call, s, scratch);
   void* own = (char*)call->scratch + scratch.bytes();
   const hk_tensor *in = call->inputs, *out = call->outputs;
-  const float *h = f32(in[0]), *wp = f32(in[1]), *z = f32(in[7]);
+  const float *wp = f32(in[1]), *z = f32(in[7]);
   const cudaStream_t stream = stream_of(call);
   HK_LAUNCH(normalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream, f32(in[3]), s.K, s.P, l.e_unit, l.e_inverse);
   if (products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
@@ -232,7 +238,10 @@ int run_grad(hk_call* call) {
   HK_LAUNCH(unnormalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream, l.de, l.e_unit, l.e_inverse, s.K, s.P, f32(out[3]));
   HK_LAUNCH(unnormalise_kernel, row_grid(s.frames), dim3(kRowBlock), 0, stream, l.dz, l.unit, l.inverse, s.frames, s.P, nullptr);
   add_column_sums(stream, l.dz, s.frames, s.P, l.column_sums, f32(out[2]));
-  if (products->dwp->run(call, l.dz, h, f32(out[1]), nullptr, own) || products->dh->run(call, l.dz, wp, f32(out[0]), nullptr, own)) return 1;
+  const float* h = read_f32(stream, in[0], l.h);
+  float* dh = place_f32(out[0], l.h);
+  if (products->dwp->run(call, l.dz, h, f32(out[1]), nullptr, own) || products->dh->run(call, l.dz, wp, dh, nullptr, own)) return 1;
+  round_copy(stream, dh, out[0]);
   return launched(call);
 }
 
