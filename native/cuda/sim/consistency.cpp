@@ -1,6 +1,7 @@
 // Runs the ops of native/cuda/ops on the host shim and compares what they make with the ops of native/cpu/ops: through the C ABI, with
 // random inputs and odd sizes, in a shuffled order of threads. Outputs begin with the same random numbers on both sides, so that an
-// op that should add to a gradient and one that should overwrite are told apart, and inputs are compared afterwards.
+// op that should add to a gradient and one that should overwrite are told apart, and inputs are compared afterwards. Ops whose activations
+// may be bf16 run the same cases in f32 and in bf16.
 //   cuda_sim_test [seed]      prints a line for each case; exit code 1 when one fails
 #include <math.h>
 #include <stdio.h>
@@ -9,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "cpu/gemm.h"
 #include "cuda/launch.h"
 #include "hubertkit/backend.h"
+#include "hubertkit/bf16.h"
 
 namespace hk {
 namespace portable { const hk_op* find_op(const char* kind); }
@@ -19,6 +22,7 @@ namespace cuda_sim { const hk_op* find_op(const char* kind); }
 
 namespace {
 
+using hk::HK_ISA::bf16;
 typedef std::vector<int64_t> Shape;
 typedef std::vector<std::pair<const char*, double>> Attributes;
 
@@ -61,6 +65,15 @@ Tensor floats(const Shape& shape, float scale = 1, float offset = 0) {
   for (size_t i = 0; i < t.count(); i++) t.as<float>()[i] = offset + scale * (uniform() + uniform());
   return t;
 }
+Tensor rounded(Tensor numbers) {
+  Tensor t(HK_BF16, Shape(numbers.view.shape, numbers.view.shape + numbers.view.rank));
+  for (size_t i = 0; i < t.count(); i++) t.as<bf16>()[i] = numbers.as<float>()[i];
+  return t;
+}
+
+int activation = HK_F32;  // the dtype of activations and of their gradients in the cases that run
+Tensor activations(const Shape& shape, float scale = 1) { return activation == HK_BF16 ? rounded(floats(shape, scale)) : floats(shape, scale); }
+
 Tensor numbers(const std::vector<float>& values) {
   Tensor t(HK_F32, {(int64_t)values.size()});
   memcpy(t.bytes.data(), values.data(), t.bytes.size());
@@ -118,17 +131,27 @@ Run run(const hk_op* op, std::vector<Tensor> inputs, std::vector<Tensor> outputs
   return result;
 }
 
-double difference(Tensor& got, Tensor& expected) {
-  if (got.view.dtype != HK_F32) return got.bytes == expected.bytes ? 0 : INFINITY;
+float number(Tensor& t, size_t i) { return t.view.dtype == HK_BF16 ? (float)t.as<bf16>()[i] : t.as<float>()[i]; }
+
+// The largest difference, as a share of the largest number. Of bf16 numbers one and 2 % more may lie up to two steps apart (2^-6), where f32
+// numbers that differ by less than `bound` are rounded to different sides; none where the bound is 0.
+double difference(Tensor& got, Tensor& expected, double bound) {
+  const bool is_bf16 = got.view.dtype == HK_BF16;
+  if (got.view.dtype != HK_F32 && !is_bf16) return got.bytes == expected.bytes ? 0 : INFINITY;
   double largest = 1e-30, worst = 0;
+  size_t rounded_apart = 0;
   for (size_t i = 0; i < expected.count(); i++)
-    if (isfinite(expected.as<float>()[i])) largest = fmax(largest, fabs(expected.as<float>()[i]));
+    if (isfinite(number(expected, i))) largest = fmax(largest, fabs(number(expected, i)));
   for (size_t i = 0; i < expected.count(); i++) {
-    const float a = got.as<float>()[i], b = expected.as<float>()[i];
-    if (isfinite(a) && isfinite(b)) worst = fmax(worst, fabs((double)a - b));
-    else if (!(a == b || (a != a && b != b))) return INFINITY;
+    const float a = number(got, i), b = number(expected, i);
+    const double apart = fabs((double)a - b) / largest;
+    if (!isfinite(a) || !isfinite(b)) {
+      if (!(a == b || (a != a && b != b))) return INFINITY;
+    } else if (is_bf16 && bound > 0 && apart > bound && apart <= 1.0 / 64)
+      rounded_apart++;
+    else worst = fmax(worst, apart);
   }
-  return worst / largest;
+  return rounded_apart > 1 + expected.count() / 50 ? INFINITY : worst;
 }
 
 int failures = 0;
@@ -138,10 +161,10 @@ typedef std::vector<Tensor> Tensors;
 void judge(const char* kind, const hk_tensor& sized, const std::string& error, Tensors expected, Tensors got, double bound) {
   double worst = 0;
   for (size_t i = 0; i < expected.size(); i++)
-    if (expected[i].view.rank >= 0) worst = fmax(worst, difference(got[i], expected[i]));
+    if (expected[i].view.rank >= 0) worst = fmax(worst, difference(got[i], expected[i], bound));
   const bool good = error.empty() && worst <= bound;
   failures += !good;
-  printf("%s %s", good ? "ok  " : "FAIL", kind);
+  printf("%s %s%s", good ? "ok  " : "FAIL", kind, activation == HK_BF16 ? " bf16" : "");
   for (int i = 0; i < sized.rank; i++) printf("%s%lld", i ? " x " : " ", (long long)sized.shape[i]);
   printf("  %.2g %s\n", worst, error.c_str());
 }
@@ -165,40 +188,66 @@ Tensors same(const char* kind, const Tensors& inputs, const Tensors& outputs, co
   return made.cpu.outputs;
 }
 
+// Whether the CPU has something to compare products of activations with.
+bool cpu_multiplies() {
+  if (activation == HK_F32 || hk::has_bf16()) return true;
+  printf("left out: products in bf16, which this processor lacks\n");
+  return false;
+}
+
 void rows(int64_t n, int64_t d) {
-  const Tensor x = floats({n, d}), y = floats({n, d}), gamma = floats({d}), beta = floats({d});
+  const Tensor x = activations({n, d}), y = activations({n, d}), gamma = floats({d}), beta = floats({d});
   const Attributes dropout = {{"dropout", 0.3}, {"stream", 4}};
-  same("add", {x, y}, {floats({n, d})});
-  same("scale", {x}, {floats({n, d})}, {{"factor", -0.7}});
-  same("select", {x, y}, {floats({n, d})}, {{"gate", 0}});
-  same("select", {x, y}, {floats({n, d})}, {{"gate", 1}});
-  same("gelu", {x}, {floats({n, d})});
-  same("gelu_grad", {x, y}, {floats({n, d})});
-  same("dropout", {x}, {floats({n, d})}, dropout);
-  same("dropout", {x}, {floats({n, d})}, {{"dropout", 0}});
-  auto made = same("layer_norm", {x, gamma, beta}, {floats({n, d}), floats({n, 2})});
-  same("layer_norm_grad", {x, gamma, made[1], y}, {floats({n, d}), floats({d}), floats({d})});
-  made = same("add_layer_norm", {x, y, gamma, beta}, {floats({n, d}), floats({n, d}), floats({n, 2})}, dropout);
-  same("add_layer_norm_grad", {made[1], gamma, made[2], y, x}, {floats({n, d}), floats({n, d}), floats({d}), floats({d})}, dropout);
-  made = same("add_layer_norm", {x, y, gamma, beta}, {floats({n, d}), floats({n, d}), floats({n, 2})});
-  same("add_layer_norm_grad", {made[1], gamma, made[2], y, Tensor()}, {floats({n, d}), Tensor(), floats({d}), Tensor()});
+  same("add", {x, y}, {activations({n, d})}, {}, 0);
+  same("scale", {x}, {activations({n, d})}, {{"factor", -0.7}}, 0);
+  same("cast", {x}, {floats({n, d})}, {}, 0);
+  same("cast", {x}, {rounded(floats({n, d}))}, {}, 0);
+  same("select", {x, y}, {activations({n, d})}, {{"gate", 0}}, 0);
+  same("select", {x, y}, {activations({n, d})}, {{"gate", 1}}, 0);
+  same("gelu", {x}, {activations({n, d})});
+  same("gelu_grad", {x, y}, {activations({n, d})});
+  same("dropout", {x}, {activations({n, d})}, dropout, 0);
+  same("dropout", {x}, {activations({n, d})}, {{"dropout", 0}}, 0);
+  auto made = same("layer_norm", {x, gamma, beta}, {activations({n, d}), floats({n, 2})});
+  same("layer_norm_grad", {x, gamma, made[1], y}, {activations({n, d}), floats({d}), floats({d})});
+  made = same("add_layer_norm", {x, y, gamma, beta}, {activations({n, d}), activations({n, d}), floats({n, 2})}, dropout);
+  same("add_layer_norm_grad", {made[1], gamma, made[2], y, x}, {activations({n, d}), activations({n, d}), floats({d}), floats({d})}, dropout);
+  made = same("add_layer_norm", {x, y, gamma, beta}, {activations({n, d}), activations({n, d}), floats({n, 2})});
+  same("add_layer_norm_grad", {made[1], gamma, made[2], y, Tensor()}, {activations({n, d}), Tensor(), floats({d}), Tensor()});
   same("mean_square", {x}, {floats({1})});
-  same("mean_square_grad", {x, numbers({0.7f})}, {floats({n, d})});
-  const Tensor labels = integers({n}, -1, (int)d);
-  made = same("cross_entropy", {x, labels}, {floats({3}), floats({n})});
+  same("mean_square_grad", {x, numbers({0.7f})}, {activations({n, d})});
+  if (!cpu_multiplies()) return;
+  const Tensor w = floats({d + 2, d}), z = activations({n, d + 2});
+  same("linear", {x, w, floats({d + 2})}, {activations({n, d + 2}), activations({n, d + 2})}, {{"gelu", 1}});
+  same("linear", {x, w, Tensor()}, {activations({n, d + 2}), Tensor()}, {{"gelu", 1}});
+  same("linear_grad", {x, w, z}, {activations({n, d}), floats({d + 2, d}), floats({d + 2})});
+}
+
+void logits(int64_t n, int64_t d) {
+  const Tensor x = floats({n, d}), labels = integers({n}, -1, (int)d);
+  const auto made = same("cross_entropy", {x, labels}, {floats({3}), floats({n})});
   same("cross_entropy_grad", {x, labels, made[1], numbers({0.8f, 0, 0})}, {floats({n, d})});
   same("argmax", {x}, {ints_out({n})});
-  const Tensor w = floats({d + 2, d}), z = floats({n, d + 2});
-  same("linear", {x, w, floats({d + 2})}, {floats({n, d + 2}), floats({n, d + 2})}, {{"gelu", 1}});
-  same("linear_grad", {x, w, z}, {floats({n, d}), floats({d + 2, d}), floats({d + 2})});
+}
+
+// Ties go to the even neighbour; what is beyond the largest number and half a step becomes infinite.
+void rounding() {
+  const float values[] = {0, -0.0f, 1, 1.00390625f, -1.01171875f, 1.004f, 3.38e38f, 3.3999999e38f, INFINITY, -INFINITY, 1e-40f};
+  const uint16_t bits[] = {0, 0x8000, 0x3f80, 0x3f80, 0xbf82, 0x3f81, 0x7f7e, 0x7f80, 0x7f80, 0xff80, 1};
+  const Tensor x = numbers(std::vector<float>(values, values + 11)), nan = numbers({NAN});
+  Tensor y(HK_BF16, {11}), expected(HK_BF16, {11});
+  memcpy(expected.bytes.data(), bits, sizeof bits);
+  const Run made = run(hk::cuda_sim::find_op("cast"), {x}, {y}, {});
+  judge("cast of ties and limits", x.view, made.error, {expected}, made.outputs, 0);
+  same("cast", {nan}, {Tensor(HK_BF16, {1})}, {}, 0);
 }
 
 void frames(int64_t b, int64_t t, int64_t d) {
-  const Tensor x = floats({b, t, d}), mask = flags({b, t}), lengths = integers({b}, (int)t / 2, (int)t + 2);
-  same("mask_frames", {x, mask, lengths, floats({d})}, {floats({b, t, d})});
-  same("mask_frames_grad", {mask, lengths, x}, {floats({b, t, d}), floats({d})});
+  const Tensor x = activations({b, t, d}), mask = flags({b, t}), lengths = integers({b}, (int)t / 2, (int)t + 2);
+  same("mask_frames", {x, mask, lengths, floats({d})}, {activations({b, t, d})}, {}, 0);
+  same("mask_frames_grad", {mask, lengths, x}, {activations({b, t, d}), floats({d})});
   same("mask_frames_grad", {mask, lengths, x}, {Tensor(), floats({d})});
-  same("channel_mask", {x, flags({b, d})}, {floats({b, t, d})});
+  same("channel_mask", {x, flags({b, d})}, {activations({b, t, d})}, {}, 0);
 }
 
 void adamw(int n, const std::vector<int32_t>& ends, float gradient_scale, float clip) {
@@ -209,13 +258,17 @@ void adamw(int n, const std::vector<int32_t>& ends, float gradient_scale, float 
                  numbers({0.01f, 0.9f, 0.98f, 1e-6f, 0.01f, clip, 3})}, {floats({2})});
 }
 
+// One channel is a waveform: it stays f32, and has no gradient where activations are bf16.
 void conv1d(int64_t b, int64_t t, int64_t in, int64_t out, int64_t kernel, int64_t stride) {
   const int64_t made = (t - kernel) / stride + 1;
-  const Tensor x = floats({b, t, in}), w = floats({out, in, kernel}), bias = floats({out}), dz = floats({b, made, out});
+  const bool wave = in == 1;
+  if (!wave && !cpu_multiplies()) return;
+  const Tensor x = wave ? floats({b, t, in}) : activations({b, t, in}), w = floats({out, in, kernel}), bias = floats({out}), dz = activations({b, made, out});
+  const Tensor dx = wave && activation == HK_BF16 ? Tensor() : wave ? floats({b, t, in}) : activations({b, t, in});
   const Attributes strided = {{"stride", (double)stride}}, with_gelu = {{"stride", (double)stride}, {"gelu", 1}};
-  same("conv1d", {x, w, bias}, {floats({b, made, out}), floats({b, made, out})}, with_gelu);
-  same("conv1d", {x, w, Tensor()}, {floats({b, made, out}), Tensor()}, strided);
-  same("conv1d_grad", {x, w, dz}, {floats({b, t, in}), floats({out, in, kernel}), floats({out})}, strided);
+  same("conv1d", {x, w, bias}, {activations({b, made, out}), activations({b, made, out})}, with_gelu);
+  same("conv1d", {x, w, Tensor()}, {activations({b, made, out}), Tensor()}, strided);
+  same("conv1d_grad", {x, w, dz}, {dx, floats({out, in, kernel}), floats({out})}, strided);
   same("conv1d_grad", {x, w, dz}, {Tensor(), floats({out, in, kernel}), Tensor()}, strided);
 }
 
@@ -224,17 +277,17 @@ void conv0_norm_gelu(int64_t b, int64_t n, int64_t c, int64_t kernel, int64_t st
   const int64_t made = (n - kernel) / stride + 1, moments = kernel + kernel * kernel;
   const Tensor wave = floats({b, n}, 0.2f, offset), w = floats({c, 1, kernel}), gamma = floats({c}), beta = floats({c});
   const Attributes strided = {{"stride", (double)stride}};
-  const auto found = same("conv0_norm_gelu", {wave, w, gamma, beta}, {floats({b, made, c}), floats({b, moments})}, strided);
-  same("conv0_norm_gelu_grad", {wave, w, gamma, beta, found[1], floats({b, made, c})}, {floats({c, 1, kernel}), floats({c}), floats({c})}, strided);
+  const auto found = same("conv0_norm_gelu", {wave, w, gamma, beta}, {activations({b, made, c}), floats({b, moments})}, strided);
+  same("conv0_norm_gelu_grad", {wave, w, gamma, beta, found[1], activations({b, made, c})}, {floats({c, 1, kernel}), floats({c}), floats({c})}, strided);
 }
 
 void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t kernel) {
   const int64_t d = groups * channels;
-  const Tensor x = floats({b, t, d}), w = floats({d, channels, kernel}), dz = floats({b, t, d});
+  const Tensor x = activations({b, t, d}), w = floats({d, channels, kernel}), dz = activations({b, t, d});
   const Attributes grouped = {{"groups", (double)groups}}, with_gelu = {{"groups", (double)groups}, {"gelu", 1}};
-  same("pos_conv", {x, w, floats({d})}, {floats({b, t, d}), floats({b, t, d})}, with_gelu);
-  same("pos_conv", {x, w, floats({d})}, {floats({b, t, d}), Tensor()}, grouped);
-  same("pos_conv_grad", {x, w, dz}, {floats({b, t, d}), floats({d, channels, kernel}), floats({d})}, grouped);
+  same("pos_conv", {x, w, floats({d})}, {activations({b, t, d}), activations({b, t, d})}, with_gelu);
+  same("pos_conv", {x, w, floats({d})}, {activations({b, t, d}), Tensor()}, grouped);
+  same("pos_conv_grad", {x, w, dz}, {activations({b, t, d}), floats({d, channels, kernel}), floats({d})}, grouped);
   same("pos_conv_grad", {x, w, dz}, {Tensor(), floats({d, channels, kernel}), floats({d})}, grouped);
 }
 
@@ -263,14 +316,14 @@ void masked_cross_entropy(int64_t b, int64_t t, int64_t d, int64_t p, int64_t k,
   const Attributes attributes = {{"temperature", 0.2}, {"unmasked", unmasked}};
   const Tensor lengths = integers({b}, (int)t / 2, (int)t + 2);
   const Tensor w = floats({p, d}, projection), bias = floats({p}, projection), labels = integers({b, t}, -1, (int)k + 1);
-  const Tensors inputs = {floats({b, t, d}), w, bias, floats({k, p}), labels, flags({b, t}), lengths};
+  const Tensors inputs = {activations({b, t, d}), w, bias, floats({k, p}), labels, flags({b, t}), lengths};
   const Both made("masked_cross_entropy", inputs, inputs, {floats({6}), floats({b * t, p}), floats({b * t})}, attributes);
   const Tensors &cpu = made.cpu.outputs, &cuda = made.cuda.outputs;
   Tensors by_frame = {cuda[1], cuda[2]};
   order_by_frame(inputs, unmasked, {cpu[1], cpu[2]}, &by_frame);
   judge("masked_cross_entropy", inputs[0].view, made.error(), {cpu[0], by_frame[0], by_frame[1]}, cuda, 1e-5);
 
-  const Tensors gradients = {floats({b, t, d}), floats({p, d}), floats({p}), floats({k, p})};
+  const Tensors gradients = {activations({b, t, d}), floats({p, d}), floats({p}), floats({k, p})};
   const Both gradient("masked_cross_entropy_grad", joined(inputs, {cpu[1], cpu[2], numbers(dsums)}),
                       joined(inputs, {by_frame[0], by_frame[1], numbers(dsums)}), gradients, attributes);
   judge("masked_cross_entropy_grad", inputs[0].view, gradient.error(), gradient.cpu.outputs, gradient.cuda.outputs, 1e-5);
@@ -291,11 +344,11 @@ void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropou
   Tensor lengths = integers({b}, -1, (int)t);
   lengths.as<int32_t>()[0] = (int32_t)t + 3;
   lengths.as<int32_t>()[b - 1] = (int32_t)t - 1;
-  const Tensor qkv = floats({b, t, 3 * d}, 0.7f);
+  const Tensor qkv = activations({b, t, 3 * d}, 0.7f);
   const Attributes attributes = {{"heads", (double)heads}, {"dropout", dropout}, {"stream", 3}};
-  same("attention", {qkv, lengths}, {floats({b, t, d}), Tensor()}, attributes);
-  const auto made = same("attention", {qkv, lengths}, {floats({b, t, d}), floats({b, heads, t})}, attributes);
-  same("attention_grad", {qkv, lengths, made[0], made[1], floats({b, t, d})}, {floats({b, t, 3 * d})}, attributes);
+  same("attention", {qkv, lengths}, {activations({b, t, d}), Tensor()}, attributes);
+  const auto made = same("attention", {qkv, lengths}, {activations({b, t, d}), floats({b, heads, t})}, attributes);
+  same("attention_grad", {qkv, lengths, made[0], made[1], activations({b, t, d})}, {activations({b, t, 3 * d})}, attributes);
 }
 
 void ctc(int64_t b, int64_t t, int64_t v, int64_t s, int64_t blank, bool zero_infinity) {
@@ -370,13 +423,9 @@ void shim() {
   notices("shared memory that was not asked for", failed_launch("50176 bytes of shared memory"));
 }
 
-}  // namespace
+// ---- the cases ----
 
-int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? strtoull(argv[1], nullptr, 10) : 1;
-  state = seed * 977 + 13;
-  hk::sim::set_seed(seed);
-  shim();
+void ops_of_either_precision() {
   rows(3, 5);
   rows(7, 131);
   rows(261, 9);
@@ -395,21 +444,27 @@ int main(int argc, char** argv) {
   pos_conv(2, 9, 2, 3, 4);
   pos_conv(1, 70, 3, 2, 5);
   pos_conv(2, 3, 4, 1, 16);
-  weight_norm(3, 1, 1);
-  weight_norm(23, 13, 33);
-  weight_norm(2, 64, 5);
   masked_cross_entropy(1, 1, 3, 2, 5, true, {0.7f, 0, 0, 0.4f, 0, 0});
   masked_cross_entropy(3, 29, 13, 9, 41, false, {0.7f, 0, 0, 0.4f, 0, 0});
   masked_cross_entropy(2, 70, 40, 33, 67, true, {0.7f, 0, 0, 0.4f, 0, 0});
   masked_cross_entropy(2, 7, 5, 4, 3, true, {0.7f, 0, 0, 0, 0, 0});
   masked_cross_entropy(1, 9, 5, 4, 3, true, {0.7f, 0, 0, 0.4f, 0, 0}, 0);
-  kmeans_assign(1, 1, 1);
-  kmeans_assign(67, 19, 66);
-  kmeans_assign(130, 5, 201);
   attention(3, 7, 2, 5, 0);
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);
   attention(1, 70, 1, 100, 0.1);
+}
+
+void ops_of_f32() {
+  logits(3, 5);
+  logits(7, 131);
+  logits(261, 9);
+  weight_norm(3, 1, 1);
+  weight_norm(23, 13, 33);
+  weight_norm(2, 64, 5);
+  kmeans_assign(1, 1, 1);
+  kmeans_assign(67, 19, 66);
+  kmeans_assign(130, 5, 201);
   ctc(4, 9, 5, 3, 0, true);
   ctc(3, 131, 33, 17, 32, false);
   ctc(2, 600, 4, 150, 2, false);
@@ -418,6 +473,20 @@ int main(int argc, char** argv) {
   adamw(48, {48}, 1, 1);
   adamw(9001, {16, 16, 700, 5000, 9001}, 1, 0);
   adamw(5000, {4097, 5000}, INFINITY, 1);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t seed = argc > 1 ? strtoull(argv[1], nullptr, 10) : 1;
+  state = seed * 977 + 13;
+  hk::sim::set_seed(seed);
+  shim();
+  ops_of_f32();
+  rounding();
+  ops_of_either_precision();
+  activation = HK_BF16;
+  ops_of_either_precision();
   printf("%d failed\n", failures);
   return failures > 0;
 }
