@@ -70,7 +70,7 @@ static inline bool make_products(const ConvSizes& s, Products* p, const Make& ge
   return s.groups < 2 || (p->of(s, 1) && p->of(s, s.groups - 1));
 }
 
-// One input channel: a waveform, whose products in groups of taps would have a tiny K: back-ends take it another way.
+// One input channel: a waveform, whose products would have a tiny K. Back-ends take it another way and round once.
 static inline bool is_direct(const ConvSizes& s) { return s.in == 1; }
 
 // What both directions need; `output`: z, y or the gradient of z.

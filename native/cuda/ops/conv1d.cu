@@ -1,6 +1,6 @@
 // Strided convolution over time: the contract and the scheme are in ops/conv1d.h. All rows of the batch go through one batched product; only
 // the weight gradient, which sums over them, takes one after the other.
-// A waveform (one input channel): one product for all taps, on windows that overlap; its weight gradient is a column sum over all frames.
+// A waveform (one input channel): one thread an output, GELU before the rounding; the weight gradient is a column sum over all frames.
 #include "cuda/activate.cuh"
 #include "cuda/cast.cuh"
 #include "cuda/column_sums.cuh"
@@ -58,25 +58,40 @@ void pack(hk_call* call, const ConvSizes& s, const Layout& l) {
 
 // ---- forward ----
 
-template <class Make>
-bool make_forward(const ConvSizes& s, Products* products, const Make& gemm) {
-  if (!is_direct(s)) return make_products(s, products, gemm, false);
-  products->first = gemm(s.kernel, false);
-  return products->first;
+template <class T>
+__global__ void wave_kernel(ConvSizes s, const float* wave, const float* w, const float* bias, bool with_gelu, int64_t n, T* z, T* y) {
+  const int64_t e = element_index(), o = e % s.out, r = e / s.out;
+  if (e >= n) return;
+  const float* window = wave + r / s.frames * s.time + r % s.frames * s.stride;
+  float v = bias ? bias[o] : 0.0f;
+  for (int64_t j = 0; j < s.kernel; j++) v += w[o * s.kernel + j] * window[j];
+  if (z) z[e] = v;
+  y[e] = with_gelu ? gelu(v) : v;
+}
+
+template <class T>
+int run_wave(hk_call* call) {
+  const ConvSizes s = conv_sizes(call);
+  const hk_tensor *in = call->inputs, *out = call->outputs;
+  const int64_t n = elements(out[0]);
+  HK_LAUNCH(wave_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), attribute(call, "gelu", 0) == 1, n,
+            data<T>(out[1]), data<T>(out[0]));
+  return launched(call);
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2) || expect_conv(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
   const ConvSizes s = conv_sizes(call);
-  const hk_dtype ab = dtype_of(call->inputs[0]), c = dtype_of(call->outputs[0]);
+  if (is_direct(s)) return 0;
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
   const bool with_bias = present(call->inputs[2]);
   ConvProducts* made = new ConvProducts;
   *state = made;
-  const bool good = make_forward(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return Gemm::make(call, {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, with_bias && !accumulate, ab, c,
+  const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
+    return Gemm::make(call, {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, with_bias && !accumulate, dtype, dtype,
                              s.batch, s.time * s.in, 0, s.frames * s.out});
-  });
+  }, false);
   *scratch_bytes = layout(call, s, false).bytes + made->forward.scratch_bytes();
   if (good) return 0;
   release(made);
@@ -86,12 +101,13 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
 
 int run(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
+  if (is_direct(s)) return HK_BY_TYPE(call->outputs[0], run_wave, call);
   const Layout l = layout(call, s, false);
   const ConvProducts* state = (const ConvProducts*)call->state;
   const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
   const hk_tensor& z = present(call->outputs[1]) ? call->outputs[1] : y;
   pack(call, s, l);
-  for (int64_t g = 0; g < (is_direct(s) ? 1 : s.groups); g++) {
+  for (int64_t g = 0; g < s.groups; g++) {
     const int64_t at = g * s.stride * s.in;
     if (state->forward.of(s, g)->run(call, element_at(x, at), element_at(l.packed, at), z.data, f32(call->inputs[2]), l.own)) return 1;
   }
