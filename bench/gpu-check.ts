@@ -111,9 +111,13 @@ function failureOf(command: string[], limit: number, output: Output): string | u
   return code === 0 ? undefined : said || `exit code ${code}`;
 }
 
+/** As it may stand in a file that others read. */
+const withoutFolders = (command: string) =>
+  command.replace(process.execPath, 'node').replaceAll(`${packageRoot}/`, '').replaceAll(`${os.tmpdir()}/`, '');
+
 /** Runs a part in at most `seconds`. */
 export async function runPart(part: Part, seconds: number, before: PartResult[]): Promise<PartResult> {
-  const command = part.command.join(' ').replaceAll(`${packageRoot}/`, '').replace(process.execPath, 'node');
+  const command = withoutFolders(part.command.join(' '));
   const leftOut = (reason: string): PartResult => ({
     name: part.name,
     command,

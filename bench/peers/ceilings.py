@@ -2,6 +2,8 @@
 Command `measure`: {card, copy_gbytes_per_s (bytes read and written), f32_tflops, bf16_tflops (8192 x 8192 x 8192 on normal numbers)}, each
 the median of ten after three that are not counted.
 """
+import sys
+
 from peer import require, serve
 
 (torch,) = require("torch")
@@ -36,5 +38,8 @@ def measure():
     return dict(card=torch.cuda.get_device_name(), copy_gbytes_per_s=copy(), f32_tflops=tflops(torch.float32), bf16_tflops=tflops(torch.bfloat16))
 
 
-torch.cuda.init()  # says what is missing
+try:
+    torch.cuda.init()
+except Exception as error:
+    sys.exit(f"PyTorch {torch.__version__} finds no GPU: {error}")
 serve(dict(measure=measure), peer="PyTorch", version=torch.__version__)

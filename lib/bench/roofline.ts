@@ -19,7 +19,7 @@ export interface Roofline {
 /** Rows, terms and columns of the product, and floats that are read: more than caches hold, and enough for every multiprocessor. */
 const sizes = {
   cpu: { product: [2048, 1024, 2048], floats: 32 * 2 ** 20 },
-  cuda: { product: [8192, 8192, 8192], floats: 2 ** 28 },
+  cuda: { product: [8192, 8192, 8192], floats: 2 ** 27 },
 };
 
 /** The fastest of several runs of each probe, on as many threads as are set; on a GPU only those of `needed`. */

@@ -11,12 +11,13 @@ const has = (tool: string) => spawnSync(tool, ['--version']).status === 0;
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-device-'));
 afterAll(() => fs.rmSync(root, { recursive: true }));
 
-/** What deviceInfo says in another process whose addon lies in `folder`. */
-function refusal(folder: string, device: string): { code?: string; message?: string } {
+/** What deviceInfo says in another process whose addon lies in `folder`; `driver`: a folder with a libcuda.so.1 of its own. */
+function refusal(folder: string, device: string, driver?: string): { code?: string; message?: string } {
   const script = `try { require(process.argv[1]).deviceInfo(process.argv[2]); console.log('{}'); }
     catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message })); }`;
   const addon = path.join(folder, 'hubertkit.node');
-  return JSON.parse(execFileSync(process.execPath, ['-e', script, addon, device], { encoding: 'utf8' }));
+  const env = { ...process.env, ...(driver && { LD_LIBRARY_PATH: driver }) };
+  return JSON.parse(execFileSync(process.execPath, ['-e', script, addon, device], { encoding: 'utf8', env }));
 }
 
 /** A folder with a copy of the addon, and a back-end beside it where `library` names one. */
@@ -24,6 +25,15 @@ function folderWith(library?: string): string {
   const folder = fs.mkdtempSync(path.join(root, 'addon-'));
   fs.copyFileSync(path.join(built, 'hubertkit.node'), path.join(folder, 'hubertkit.node'));
   if (library) fs.copyFileSync(library, path.join(folder, 'libhubertkit_cuda.so'));
+  return folder;
+}
+
+/** A folder with a stand-in for the NVIDIA driver: the CUDA version that it supports (13000: 13.0), and what its start answers. */
+function driver(version: number, init: number): string {
+  const folder = fs.mkdtempSync(path.join(root, 'driver-'));
+  const source = path.join(packageRoot, 'test', 'fixtures', 'libcuda.c');
+  const options = ['-xc', '-shared', '-fPIC', `-DVERSION=${version}`, `-DINIT=${init}`, '-Wl,-soname,libcuda.so.1'];
+  execFileSync('g++', [...options, '-o', path.join(folder, 'libcuda.so.1'), source]);
   return folder;
 }
 
@@ -84,6 +94,17 @@ describe('devices', () => {
     expect(refusal(folderWith(library), 'cuda')).toMatchObject({
       code: 'HK_NO_DEVICE',
       message: expect.stringContaining('no NVIDIA driver is installed'),
+    });
+  });
+
+  test.each([
+    ['too old', 11040, 0, 'the NVIDIA driver is too old: it supports CUDA 11.4, and this build needs'],
+    ['without a device', 99000, 100, 'the NVIDIA driver finds no GPU'],
+    ['that does not start', 99000, 999, 'the NVIDIA driver does not start'],
+  ])('a driver %s is named as what is missing', (_, version, init, sentence) => {
+    expect(refusal(folderWith(library), 'cuda', driver(version, init))).toMatchObject({
+      code: 'HK_NO_DEVICE',
+      message: expect.stringContaining(sentence),
     });
   });
 });
