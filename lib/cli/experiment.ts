@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .command('experiment')
     .description('run an experiment of the study, or go on with it; without a name, list them')
     .argument('[name...]', 'one or several experiments, or all')
-    .option('--preset <preset>', 'nano, tiny, small or base', 'nano')
+    .option('--preset <preset>', 'nano, tiny, small, base, large or xlarge', 'nano')
     .option('--seeds <n>', 'how many seeds every cell is run with', '3')
     .option(
       '--budget <hours>',
@@ -37,7 +37,7 @@ export function register(program: Command): void {
     .option('--finetune-updates <n>', 'updates of each fine-tuning (default depends on the preset)')
     .option(
       '-s, --set <key=value>',
-      'change any value of the pretraining, for example threads=1 (repeatable)',
+      'change a first-level key of the pretraining, for example threads=1 (repeatable)',
       collect,
       [],
     )
