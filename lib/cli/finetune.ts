@@ -45,7 +45,10 @@ export function shared(command: Command): Command {
     .option('--label-minutes <n>', 'minutes of transcribed audio to train on (default or 0: all)')
     .option('--updates <n>', 'updates (default depends on the model)')
     .option('-s, --set <key=value>', 'change any other option, for example learningRate=5e-4 (repeatable)', collect, [])
-    .option('-o, --out <folder>', 'folder of the fine-tuning, or of a sweep with its variants (default: in finetune of the run folder)')
+    .option(
+      '-o, --out <folder>',
+      'folder of the fine-tuning, or of a sweep with its variants (default: in finetune of the run folder)',
+    )
     .option('--json', 'print one JSON line');
 }
 
