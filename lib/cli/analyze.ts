@@ -5,7 +5,7 @@ import { Progress } from './progress';
 
 interface Options {
   metrics?: string;
-  alignments: string[];
+  alignments?: string[];
   abxItems?: string;
   clusters?: string;
   fitFrames?: string;
@@ -32,7 +32,6 @@ export function register(program: Command): void {
       '--alignments <path>',
       'a TextGrid, *.alignment.txt, 100 Hz *.tsv or *.jsonl file, or a folder of them; may be given again',
       collect,
-      [],
     )
     .option('--abx-items <file>', 'an .item file (default: triphones of the phone alignments)')
     .option('--abx-triples <n>', 'ABX triples within, and as many across speakers (default 10000)')

@@ -5,7 +5,7 @@ import type { Estimate } from '../experiments/estimate';
 import type { ExperimentOptions } from '../experiments/plan';
 import type { ExperimentSummary } from '../experiments/summary';
 import type { PresetName } from '../nn/config';
-import { assign, collect, columns, integer, print, printJson, run } from './command';
+import { collect, columns, integer, print, printJson, run } from './command';
 import { errorRates } from './finetune';
 import { clock, Progress, showCorpus } from './progress';
 
@@ -18,7 +18,8 @@ interface Options {
   corpus?: string;
   out?: string;
   finetuneUpdates?: string;
-  set: string[];
+  set?: string[];
+  alignments?: string[];
   dryRun?: boolean;
   json?: boolean;
 }
@@ -43,8 +44,8 @@ export function register(program: Command): void {
       '-s, --set <key=value>',
       'change a first-level key of the pretraining, for example threads=1 (repeatable)',
       collect,
-      [],
     )
+    .option('--alignments <path>', 'a file or folder of alignments beside those of the corpus (repeatable)', collect)
     .option('--dry-run', 'print cells, updates, audio-hours and the predicted time; nothing is trained')
     .option('--json', 'end with one JSON line')
     .action((names: string[], options: Options) => run(({ signal }) => start(names, options, signal)));
@@ -64,6 +65,7 @@ async function start(names: string[], options: Options, signal: AbortSignal): Pr
 function optionsOf(experiment: string, o: Options): ExperimentOptions {
   const path = require('node:path') as typeof import('node:path');
   const { presets } = require('../nn/config') as typeof import('../nn/config');
+  const { applySet } = require('../train') as typeof import('../train');
   if (!(o.preset in presets))
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${o.preset}".`);
   const hours = Number(o.budget);
@@ -81,7 +83,8 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     ...(o.finetuneUpdates !== undefined && {
       finetune: { updates: integer('--finetune-updates', o.finetuneUpdates, 1) },
     }),
-    set: assign(o.set),
+    ...(o.alignments && { alignments: o.alignments }),
+    set: (o.set ?? []).reduce<unknown>(applySet, {}) as ExperimentOptions['set'],
   };
 }
 

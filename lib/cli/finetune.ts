@@ -10,7 +10,7 @@ export interface SharedOptions {
   freeze?: string;
   labelMinutes?: string;
   updates?: string;
-  set: string[];
+  set?: string[];
   out?: string;
   json?: boolean;
 }
@@ -44,7 +44,7 @@ export function shared(command: Command): Command {
     .option('--freeze <what>', 'what rests at first: pretrained-only, or all (but the head); default pretrained-only')
     .option('--label-minutes <n>', 'minutes of transcribed audio to train on (default or 0: all)')
     .option('--updates <n>', 'updates (default depends on the model)')
-    .option('-s, --set <key=value>', 'change any other option, for example learningRate=5e-4 (repeatable)', collect, [])
+    .option('-s, --set <key=value>', 'change any other option, for example learningRate=5e-4 (repeatable)', collect)
     .option(
       '-o, --out <folder>',
       'folder of the fine-tuning, or of a sweep with its variants (default: in finetune of the run folder)',
