@@ -65,7 +65,7 @@ interface Results {
   comparisons: unknown[];
 }
 
-/** Runs a command in a process group of its own, which is ended after `limit` seconds. */
+/** Runs a command in a process group of its own, which is ended after `limit` seconds; one that even then does not end is left behind. */
 function outputOf([file, ...parameters]: string[], limit: number): Promise<Output> {
   return new Promise((resolve) => {
     const child = spawn(file, parameters, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -75,12 +75,14 @@ function outputOf([file, ...parameters]: string[], limit: number): Promise<Outpu
         text[stream] += data;
       });
     let late = false;
-    const timer = setTimeout(() => {
+    const stop = () => {
       late = true;
       try {
         process.kill(-child.pid!, 'SIGKILL');
       } catch {} // it has just ended
-    }, 1000 * limit);
+      timer = setTimeout(() => done(null, 'SIGKILL'), 5000);
+    };
+    let timer = setTimeout(stop, 1000 * limit);
     const done = (code: number | null, signal: string | null, absent = false) => {
       clearTimeout(timer);
       resolve({ ...text, code, signal, late, absent });
@@ -342,7 +344,7 @@ async function main(file: string): Promise<void> {
     results.complete = queue.length === 0;
     write(file, results);
   }
-  if (results.parts.some(({ status }) => status !== 'ok')) process.exitCode = 1;
+  process.exit(results.parts.every(({ status }) => status === 'ok') ? 0 : 1); // whoever was left behind is not waited for
 }
 
 if (require.main === module) main(process.argv[2]);
