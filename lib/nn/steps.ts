@@ -344,6 +344,24 @@ export interface CtcInput extends SpeechInput {
   channelMask?: Uint8Array;
 }
 
+/**
+ * Throws HK_ARGUMENT for a row that CTC cannot take: the op refuses it only on the CPU, on a GPU its loss would be NaN. Arrays that are
+ * missing or of another type are left to the program.
+ */
+function checkCtcRows(input: CtcInput, limits: { frames: number; targetLength: number; vocabulary: number }): void {
+  const { frames, targetLength, vocabulary } = limits;
+  const check = (what: string, value: number | undefined, lowest: number, highest: number) => {
+    if (value !== undefined && !(value >= lowest && value <= highest))
+      throw new HubertkitError('HK_ARGUMENT', `CTC: ${what} must lie in ${lowest}..${highest}, got ${value}.`);
+  };
+  Array.from(input.targetLengths ?? []).forEach((length, row) => {
+    check(`frameLengths[${row}]`, input.frameLengths?.[row], 0, frames);
+    check(`targetLengths[${row}]`, length, 0, targetLength);
+    for (let i = 0; i < length; i++)
+      check(`targets[${row}, ${i}]`, input.targets?.[row * targetLength + i], 1, vocabulary - 1);
+  });
+}
+
 export class CtcStep extends Step {
   private readonly targetLength: number;
 
@@ -362,7 +380,8 @@ export class CtcStep extends Step {
     options: StepOptions & { weight?: number; openLayers?: boolean[] },
   ): Promise<{ loss: Float32Array; update?: UpdateResult }> {
     const program = await this.ready();
-    const { model, shape } = this;
+    const { model, shape, frames, targetLength } = this;
+    checkCtcRows(input, { frames, targetLength, vocabulary: model.vocabulary });
     const isFrozen = (name: string) => this.isFrozen(name) || (options.update?.frozen?.(name) ?? false);
     const update = options.update && { ...options.update, frozen: isFrozen };
     const feeds = {

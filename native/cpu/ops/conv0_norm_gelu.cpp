@@ -1,116 +1,61 @@
-// conv0 + GroupNorm (one channel a group) + GELU of the waveform feature extractor, in one pass over the output.
-//
-//   wave [B, N], w [C, 1, K], gamma [C], beta [C]  ->  y [B, T, C],  T = (N - K) / stride + 1;  moments [B, K + K*K]
-//   y and its gradient may be bf16, the rest is f32
-//
-// The convolution is linear in the window x_t = wave[t*stride .. t*stride + K), so that its statistics over time need no pass over
-// its output: with m and R the mean and the (biased) covariance of the windows of a row, channel c has mean w_c . m and variance
-// w_c' R w_c. Normalisation then folds into the weights: z = (gamma rs w) . (x - m) + beta with rs = 1 / sqrt(var + eps), y = gelu(z).
-// The un-normalised output is never stored. The backward pass recomputes z and reads dy once: with g = dy gelu'(z),
-// A = sum_t g (x_t - m) and G = sum_t g,
-//
-//   dbeta = G     dgamma = rs w . A     dw = gamma rs (A - dgamma rs R w)
-//
-// Windows are taken relative to a constant near the row's mean, in float32; moments are summed in double.
+// conv0 + GroupNorm + GELU: the contract and the algebra are in ops/conv0_norm_gelu.h. y and its gradient may be bf16, the rest is f32.
 #include "cpu/cast.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/wave_conv.h"
+#include "hubertkit/scratch.h"
+#include "ops/conv0_norm_gelu.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int64_t kMaxKernel = 64;
 const int64_t kChunk = 1024;  // frames of one partial sum
 
-struct Sizes {
-  int64_t batch, samples, channels, kernel, stride, frames, lanes, padded, chunks, moments;
-  double  eps;
+struct Sizes : ConvNormSizes {
+  int64_t lanes, padded, chunks;
 };
 
 Sizes sizes_of(const hk_call* call) {
-  const hk_tensor &wave = call->inputs[0], &w = call->inputs[1];
-  Sizes s;
-  s.batch = wave.shape[0];
-  s.samples = wave.shape[1];
-  s.channels = w.shape[0];
-  s.kernel = w.shape[2];
-  s.stride = (int64_t)attribute(call, "stride", 5);
-  s.eps = attribute(call, "eps", 1e-5);
-  s.frames = (s.samples - s.kernel) / s.stride + 1;
-  s.lanes = round16(s.channels);
-  s.padded = round16(s.samples + kMaxKernel + kWavePad);
-  s.chunks = (s.frames + kChunk - 1) / kChunk;
-  s.moments = s.kernel + s.kernel * s.kernel;
-  return s;
+  const ConvNormSizes s = conv_norm_sizes(call);
+  return {s, round16(s.channels), round16(s.samples + kMaxKernel + kWavePad), (s.frames + kChunk - 1) / kChunk};
 }
 
-// Where things lie in scratch. `sums`: chunks of moments (forward, double) or of gradients (backward, float).
-struct Scratch {
+// Scratch of both directions.
+struct Layout {
   float*  wave;     // [B, padded]: row minus its shift, zeros behind
   float*  weights;  // [B, K, lanes]: gamma rs w
   float*  bias;     // [B, lanes]: beta - (gamma rs w) . (m - shift)
   double* moments;  // [B, K + K*K]: mean minus shift; covariance
   float*  shift;    // [B]
-  void*   sums;
-  size_t  bytes;
+  Layout(Scratch& scratch, const Sizes& s)
+      : wave(scratch.take<float>(s.batch * s.padded)),
+        weights(scratch.take<float>(s.batch * s.kernel * s.lanes)),
+        bias(scratch.take<float>(s.batch * s.lanes)),
+        moments(scratch.take<double>(s.batch * s.moments)),
+        shift(scratch.take<float>(s.batch)) {}
 };
 
-Scratch layout(const Sizes& s, void* base, size_t sums_bytes) {
-  Scratch p;
-  size_t at = 0;
-  auto take = [&](int64_t bytes) {
-    void* data = (char*)base + at;
-    at += ((size_t)bytes + 63) / 64 * 64;
-    return data;
-  };
-  p.wave = (float*)take(s.batch * s.padded * 4);
-  p.weights = (float*)take(s.batch * s.kernel * s.lanes * 4);
-  p.bias = (float*)take(s.batch * s.lanes * 4);
-  p.moments = (double*)take(s.batch * s.moments * 8);
-  p.shift = (float*)take(s.batch * 4);
-  p.sums = take((int64_t)sums_bytes);
-  p.bytes = at;
-  return p;
-}
-size_t forward_sums(const Sizes& s) { return (size_t)(s.batch * s.chunks * (s.kernel + 1) * kMaxKernel) * sizeof(double); }
-size_t backward_sums(const Sizes& s) { return (size_t)(s.batch * s.chunks * (s.kernel + 1) * s.lanes) * sizeof(float); }
-
-int check(hk_call* call, const char* op, bool backward) {
-  if (expect_counts(call, op, backward ? 6 : 4, backward ? 3 : 2)) return 1;
-  const hk_tensor &wave = call->inputs[0], &w = call->inputs[1];
-  char text[96];
-  if (wave.rank != 2 || wave.dtype != HK_F32 || wave.shape[0] < 1) return fail(call, "%s: wave must be f32[B, N], got %s", op, describe(wave, text));
-  if (w.rank != 3 || w.dtype != HK_F32 || w.shape[0] < 1 || w.shape[1] != 1 || w.shape[2] < 1 || w.shape[2] > kMaxKernel)
-    return fail(call, "%s: the weight must be f32[C, 1, K] with K from 1 to %d, got %s", op, (int)kMaxKernel, describe(w, text));
-  const double stride = attribute(call, "stride", 5), eps = attribute(call, "eps", 1e-5);
-  if (!(stride >= 1 && stride <= 4096 && stride == (double)(int64_t)stride)) return fail(call, "%s: stride must be an integer from 1 to 4096, got %g", op, stride);
-  if (!(eps > 0 && eps < 1)) return fail(call, "%s: eps must lie between 0 and 1, got %g", op, eps);
-  if (wave.shape[1] < w.shape[2])
-    return fail(call, "%s: a row of %lld samples is shorter than the kernel (%lld)", op, (long long)wave.shape[1], (long long)w.shape[2]);
-  const Sizes s = sizes_of(call);
-  if (expect(call, op, "gamma", call->inputs[2], HK_F32, {s.channels}) || expect(call, op, "beta", call->inputs[3], HK_F32, {s.channels})) return 1;
-  if (!backward)
-    return expect(call, op, "y", call->outputs[0], dtype_of(call->outputs[0]), {s.batch, s.frames, s.channels}) ||
-           expect(call, op, "moments", call->outputs[1], HK_F32, {s.batch, s.moments});
-  return expect(call, op, "moments", call->inputs[4], HK_F32, {s.batch, s.moments}) ||
-         expect(call, op, "dy", call->inputs[5], dtype_of(call->inputs[5]), {s.batch, s.frames, s.channels}) ||
-         expect(call, op, "dw", call->outputs[0], HK_F32, {s.channels, 1, s.kernel}) ||
-         expect(call, op, "dgamma", call->outputs[1], HK_F32, {s.channels}) ||
-         expect(call, op, "dbeta", call->outputs[2], HK_F32, {s.channels});
-}
+// Behind it: each chunk's moments, or its sums of the gradient.
+double* take_moments(Scratch& scratch, const Sizes& s) { return scratch.take<double>(s.batch * s.chunks * (s.kernel + 1) * kMaxKernel); }
+float* take_sums(Scratch& scratch, const Sizes& s) { return scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.lanes); }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (check(call, "conv0_norm_gelu", false)) return 1;
+  if (expect_conv_norm_forward(call, dtype_of(call->outputs[0]))) return 1;
   const Sizes s = sizes_of(call);
-  *scratch_bytes = layout(s, nullptr, forward_sums(s)).bytes;
+  Scratch scratch(nullptr);
+  Layout(scratch, s);
+  take_moments(scratch, s);
+  *scratch_bytes = scratch.bytes();
   return 0;
 }
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  if (check(call, "conv0_norm_gelu_grad", true)) return 1;
+  if (expect_conv_norm_backward(call, dtype_of(call->inputs[5]))) return 1;
   const Sizes s = sizes_of(call);
-  *scratch_bytes = layout(s, nullptr, backward_sums(s)).bytes;
+  Scratch scratch(nullptr);
+  Layout(scratch, s);
+  take_sums(scratch, s);
+  *scratch_bytes = scratch.bytes();
   return 0;
 }
 
@@ -171,29 +116,14 @@ void finish_moments(const Sizes& s, const double* chunks, double* moments) {
     }
 }
 
-struct Channel { double rs, mean, scatter[kMaxKernel]; };  // 1 / std, w . m, R w
-
-Channel channel_of(const Sizes& s, const float* w, const double* moments) {
-  Channel c = {};
-  double variance = 0;
-  for (int64_t j = 0; j < s.kernel; j++) {
-    for (int64_t i = 0; i < s.kernel; i++) c.scatter[j] += moments[s.kernel + j * s.kernel + i] * w[i];
-    variance += c.scatter[j] * w[j];
-    c.mean += moments[j] * w[j];
-  }
-  c.rs = 1.0 / __builtin_sqrt((variance > 0 ? variance : 0) + s.eps);
-  if (variance != variance) c.rs = variance;
-  return c;
-}
-
-void fold(const hk_call* call, const Sizes& s, const Scratch& p) {
+void fold(const hk_call* call, const Sizes& s, const Layout& p) {
   const float *w = f32(call->inputs[1]), *gamma = f32(call->inputs[2]), *beta = f32(call->inputs[3]);
   parallel_chunks(s.batch * s.lanes, 16, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
       const int64_t b = i / s.lanes, c = i % s.lanes;
       float* weights = p.weights + b * s.kernel * s.lanes + c;
       const bool real = c < s.channels;
-      const Channel channel = real ? channel_of(s, w + c * s.kernel, p.moments + b * s.moments) : Channel{};
+      const ConvNormChannel channel = real ? channel_of(s.kernel, s.eps, w + c * s.kernel, p.moments + b * s.moments) : ConvNormChannel{};
       const double scale = real ? gamma[c] * channel.rs : 0.0;
       for (int64_t j = 0; j < s.kernel; j++) weights[j * s.lanes] = real ? (float)(scale * w[c * s.kernel + j]) : 0.0f;
       p.bias[i] = real ? (float)(beta[c] - scale * channel.mean) : 0.0f;
@@ -202,9 +132,8 @@ void fold(const hk_call* call, const Sizes& s, const Scratch& p) {
 }
 
 template <int K>
-void find_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
+void find_moments(const hk_call* call, const Sizes& s, const Layout& p, double* chunks) {
   const int64_t size = (s.kernel + 1) * kMaxKernel;
-  double* chunks = (double*)p.sums;
   parallel_chunks(s.batch, 1, [&](int64_t b, int64_t, int64_t) {
     const float* row = f32(call->inputs[0]) + b * s.samples;
     p.shift[b] = row_mean(row, s.samples);
@@ -223,8 +152,8 @@ void find_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
 }
 
 template <int K, class T>
-void forward(const hk_call* call, const Sizes& s, const Scratch& p) {
-  find_moments<K>(call, s, p);
+void forward(const hk_call* call, const Sizes& s, const Layout& p, double* chunks) {
+  find_moments<K>(call, s, p, chunks);
   fold(call, s, p);
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
@@ -237,15 +166,17 @@ void forward(const hk_call* call, const Sizes& s, const Scratch& p) {
 template <class T>
 int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
-  const Scratch p = layout(s, call->scratch, forward_sums(s));
-  if (s.kernel == 10) forward<10, T>(call, s, p);
-  else forward<0, T>(call, s, p);
+  Scratch scratch(call->scratch);
+  const Layout p(scratch, s);
+  double* chunks = take_moments(scratch, s);
+  if (s.kernel == 10) forward<10, T>(call, s, p, chunks);
+  else forward<0, T>(call, s, p, chunks);
   return 0;
 }
 int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
 
 // Windows relative to the row's first moment; the moments themselves relative to the same.
-void restore_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
+void restore_moments(const hk_call* call, const Sizes& s, const Layout& p) {
   parallel_chunks(s.batch, 1, [&](int64_t b, int64_t, int64_t) {
     const float* saved = f32(call->inputs[4]) + b * s.moments;
     const float shift = saved[0];
@@ -255,15 +186,15 @@ void restore_moments(const hk_call* call, const Sizes& s, const Scratch& p) {
 }
 
 // From A' = sum_t g (x_t - shift) and G of each row to the gradients of one channel; rows in order.
-void finish_channel(const hk_call* call, const Sizes& s, const Scratch& p, int64_t c) {
+void finish_channel(const hk_call* call, const Sizes& s, const Layout& p, const float* chunks, int64_t c) {
   const float *w = f32(call->inputs[1]) + c * s.kernel, gamma = f32(call->inputs[2])[c];
   double dw[kMaxKernel] = {}, dgamma = 0, dbeta = 0;
   for (int64_t b = 0; b < s.batch; b++) {
     const double* moments = p.moments + b * s.moments;
-    const Channel channel = channel_of(s, w, moments);
+    const ConvNormChannel channel = channel_of(s.kernel, s.eps, w, moments);
     double sums[kMaxKernel + 1] = {}, along = 0;
     for (int64_t i = 0; i < s.chunks; i++)
-      for (int64_t j = 0; j <= s.kernel; j++) sums[j] += ((float*)p.sums)[((b * s.chunks + i) * (s.kernel + 1) + j) * s.lanes + c];
+      for (int64_t j = 0; j <= s.kernel; j++) sums[j] += chunks[((b * s.chunks + i) * (s.kernel + 1) + j) * s.lanes + c];
     const double total = sums[s.kernel];
     for (int64_t j = 0; j < s.kernel; j++) {
       sums[j] -= total * moments[j];
@@ -272,7 +203,7 @@ void finish_channel(const hk_call* call, const Sizes& s, const Scratch& p, int64
     along *= channel.rs;
     dgamma += along;
     dbeta += total;
-    for (int64_t j = 0; j < s.kernel; j++) dw[j] += gamma * channel.rs * (sums[j] - along * channel.rs * channel.scatter[j]);
+    for (int64_t j = 0; j < s.kernel; j++) dw[j] += gamma * channel.rs * (sums[j] - along * channel.rs * scatter_of(s.kernel, w, moments, j));
   }
   for (int64_t j = 0; j < s.kernel; j++) f32(call->outputs[0])[c * s.kernel + j] += (float)dw[j];
   f32(call->outputs[1])[c] += (float)dgamma;
@@ -280,14 +211,14 @@ void finish_channel(const hk_call* call, const Sizes& s, const Scratch& p, int64
 }
 
 template <int K, class T>
-void backward(const hk_call* call, const Sizes& s, const Scratch& p) {
+void backward(const hk_call* call, const Sizes& s, const Layout& p, float* chunks) {
   restore_moments(call, s, p);
   fold(call, s, p);
   const int64_t size = (s.kernel + 1) * s.lanes, ahead = wave_block(s.channels) * s.channels;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
     const T* dy = data<T>(call->inputs[5]) + b * s.frames * s.channels;
-    float* sums = (float*)p.sums + i * size;
+    float* sums = chunks + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
     wave_conv_grad<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel, sums,
                       [&](int64_t t, int64_t c, vk z) {
@@ -297,34 +228,25 @@ void backward(const hk_call* call, const Sizes& s, const Scratch& p) {
                       });
   });
   parallel_chunks(s.channels, 16, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; c++) finish_channel(call, s, p, c);
+    for (int64_t c = begin; c < end; c++) finish_channel(call, s, p, chunks, c);
   });
 }
 
 template <class T>
 int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
-  const Scratch p = layout(s, call->scratch, backward_sums(s));
-  if (s.kernel == 10) backward<10, T>(call, s, p);
-  else backward<0, T>(call, s, p);
+  Scratch scratch(call->scratch);
+  const Layout p(scratch, s);
+  float* chunks = take_sums(scratch, s);
+  if (s.kernel == 10) backward<10, T>(call, s, p, chunks);
+  else backward<0, T>(call, s, p, chunks);
   return 0;
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double outputs = (double)s.batch * s.frames * s.channels;
-  return {2.0 * outputs * s.kernel, element_bytes(call->n_inputs == 6 ? call->inputs[5] : call->outputs[0]) * outputs + 4.0 * s.batch * s.samples};
-}
-hk_cost cost_grad(const hk_call* call) {
-  const hk_cost once = cost(call);
-  return {2.0 * once.flops, once.bytes};
-}
-
 }  // namespace
-
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", prepare, run, nullptr, cost},
-            {"conv0_norm_gelu_grad", prepare_grad, run_grad, nullptr, cost_grad})
+HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", prepare, run, nullptr, conv_norm_cost},
+            {"conv0_norm_gelu_grad", prepare_grad, run_grad, nullptr, conv_norm_grad_cost})

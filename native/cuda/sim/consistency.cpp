@@ -219,6 +219,15 @@ void conv1d(int64_t b, int64_t t, int64_t in, int64_t out, int64_t kernel, int64
   same("conv1d_grad", {x, w, dz}, {Tensor(), floats({out, in, kernel}), Tensor()}, strided);
 }
 
+// A waveform far from zero asks for windows relative to their mean.
+void conv0_norm_gelu(int64_t b, int64_t n, int64_t c, int64_t kernel, int64_t stride, float offset) {
+  const int64_t made = (n - kernel) / stride + 1, moments = kernel + kernel * kernel;
+  const Tensor wave = floats({b, n}, 0.2f, offset), w = floats({c, 1, kernel}), gamma = floats({c}), beta = floats({c});
+  const Attributes strided = {{"stride", (double)stride}};
+  const auto found = same("conv0_norm_gelu", {wave, w, gamma, beta}, {floats({b, made, c}), floats({b, moments})}, strided);
+  same("conv0_norm_gelu_grad", {wave, w, gamma, beta, found[1], floats({b, made, c})}, {floats({c, 1, kernel}), floats({c}), floats({c})}, strided);
+}
+
 void pos_conv(int64_t b, int64_t t, int64_t groups, int64_t channels, int64_t kernel) {
   const int64_t d = groups * channels;
   const Tensor x = floats({b, t, d}), w = floats({d, channels, kernel}), dz = floats({b, t, d});
@@ -289,6 +298,37 @@ void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropou
   same("attention_grad", {qkv, lengths, made[0], made[1], floats({b, t, d})}, {floats({b, t, 3 * d})}, attributes);
 }
 
+void ctc(int64_t b, int64_t t, int64_t v, int64_t s, int64_t blank, bool zero_infinity) {
+  Tensor targets = integers({b, s}, 0, (int)v - 1), frames = integers({b}, (int)t / 2, (int)t + 1), lengths = integers({b}, (int)s / 2, (int)s + 1);
+  for (size_t i = 0; i < targets.count(); i++) targets.as<int32_t>()[i] += targets.as<int32_t>()[i] >= blank;
+  frames.as<int32_t>()[0] = (int32_t)t;
+  if (b > 2) {  // a target without a frame, no target in all frames
+    frames.as<int32_t>()[1] = 0;
+    frames.as<int32_t>()[2] = (int32_t)t;
+    lengths.as<int32_t>()[2] = 0;
+  }
+  const auto made = same("ctc", {floats({b, t, v}, 2), frames, targets, lengths}, {floats({b}), floats({b, t, v})},
+                         {{"blank", (double)blank}, {"zero_infinity", zero_infinity}});
+  same("ctc_grad", {made[1], floats({b})}, {floats({b, t, v})});
+}
+
+// Each kind of bad row has loss and gradient NaN; the last row keeps its own.
+void ctc_with_bad_rows(int64_t t, int64_t v, int64_t s) {
+  const Tensors inputs = {floats({7, t, v}), integers({7}, (int)t, (int)t + 1), integers({7, s}, 1, (int)v), integers({7}, (int)s, (int)s + 1)};
+  Tensors bad = inputs;
+  bad[1].as<int32_t>()[0] = (int32_t)t + 1;
+  bad[1].as<int32_t>()[1] = -1;
+  bad[2].as<int32_t>()[3 * s - 1] = (int32_t)v;
+  bad[2].as<int32_t>()[3 * s] = 0;  // the blank
+  bad[3].as<int32_t>()[4] = (int32_t)s + 1;
+  bad[3].as<int32_t>()[5] = -1;
+  const Both made("ctc", inputs, bad, {floats({7}), floats({7, t, v})}, {});
+  Tensors expected = made.cpu.outputs;
+  for (Tensor& output : expected)
+    for (size_t i = 0; i < output.count() / 7 * 6; i++) output.as<float>()[i] = NAN;
+  judge("ctc of bad rows", inputs[0].view, made.error(), expected, made.cuda.outputs, 1e-5);
+}
+
 // ---- the shim itself ----
 
 __global__ void reverse(const int* x, int* y, int n, bool with_barrier) {
@@ -347,6 +387,11 @@ int main(int argc, char** argv) {
   conv1d(1, 29, 3, 4, 8, 3);
   conv1d(3, 17, 2, 5, 2, 3);
   conv1d(2, 75, 1, 9, 10, 5);
+  conv0_norm_gelu(2, 57, 5, 10, 5, 0);
+  conv0_norm_gelu(1, 2803, 3, 10, 5, 500);
+  conv0_norm_gelu(2, 63, 517, 10, 5, 0);
+  conv0_norm_gelu(3, 44, 131, 23, 3, 1);
+  conv0_norm_gelu(1, 1200, 4, 1, 2, 0);
   pos_conv(2, 9, 2, 3, 4);
   pos_conv(1, 70, 3, 2, 5);
   pos_conv(2, 3, 4, 1, 16);
@@ -365,6 +410,11 @@ int main(int argc, char** argv) {
   attention(2, 67, 1, 64, 0.3);
   attention(1, 5, 1, 80, 0);
   attention(1, 70, 1, 100, 0.1);
+  ctc(4, 9, 5, 3, 0, true);
+  ctc(3, 131, 33, 17, 32, false);
+  ctc(2, 600, 4, 150, 2, false);
+  ctc(5, 3, 2, 4, 1, true);
+  ctc_with_bad_rows(11, 6, 4);
   adamw(48, {48}, 1, 1);
   adamw(9001, {16, 16, 700, 5000, 9001}, 1, 0);
   adamw(5000, {4097, 5000}, INFINITY, 1);
