@@ -13,6 +13,8 @@ interface Options {
   preset: string;
   seeds: string;
   budget?: string;
+  cells?: string;
+  labelMinutes?: string;
   corpus?: string;
   out?: string;
   finetuneUpdates?: string;
@@ -26,18 +28,20 @@ export function register(program: Command): void {
     .command('experiment')
     .description('run an experiment of the study, or go on with it; without a name, list them')
     .argument('[name...]', 'one or several experiments, or all')
-    .option('--preset <preset>', 'nano, tiny, small or base', 'nano')
+    .option('--preset <preset>', 'nano, tiny, small, base, large or xlarge', 'nano')
     .option('--seeds <n>', 'how many seeds every cell is run with', '3')
     .option(
       '--budget <hours>',
       'hours of audio that pretraining processes for one seed (default depends on the preset)',
     )
+    .option('--cells <list>', 'only these cells of the grid, for example layer-1,layer-4 (default: all)')
+    .option('--label-minutes <list>', 'minutes of transcribed audio to fine-tune on (default depends on the preset)')
     .option('--corpus <corpus>', 'as pretrain takes it (default: an hour of the embedded corpus)')
     .option('-o, --out <folder>', 'folder of the experiments, each in one of its name (default: runs/experiments)')
     .option('--finetune-updates <n>', 'updates of each fine-tuning (default depends on the preset)')
     .option(
       '-s, --set <key=value>',
-      'change any value of the pretraining, for example threads=1 (repeatable)',
+      'change a first-level key of the pretraining, for example threads=1 (repeatable)',
       collect,
       [],
     )
@@ -70,6 +74,8 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     preset: o.preset as PresetName,
     seeds: integer('--seeds', o.seeds, 1),
     ...(o.budget !== undefined && { audioHours: hours }),
+    ...(o.cells !== undefined && { cells: o.cells.split(',') }),
+    ...(o.labelMinutes !== undefined && { labelMinutes: o.labelMinutes.split(',').map(Number) }),
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),
     ...(o.finetuneUpdates !== undefined && {
