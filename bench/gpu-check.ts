@@ -65,7 +65,7 @@ interface Results {
   comparisons: unknown[];
 }
 
-/** Runs a command in a process group of its own, which is ended after `limit` seconds. */
+/** Runs a command in a process group of its own, which is ended after `limit` seconds; one that even then does not end is left behind. */
 function outputOf([file, ...parameters]: string[], limit: number): Promise<Output> {
   return new Promise((resolve) => {
     const child = spawn(file, parameters, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -75,12 +75,14 @@ function outputOf([file, ...parameters]: string[], limit: number): Promise<Outpu
         text[stream] += data;
       });
     let late = false;
-    const timer = setTimeout(() => {
+    const stop = () => {
       late = true;
       try {
         process.kill(-child.pid!, 'SIGKILL');
       } catch {} // it has just ended
-    }, 1000 * limit);
+      timer = setTimeout(() => done(null, 'SIGKILL'), 5000);
+    };
+    let timer = setTimeout(stop, 1000 * limit);
     const done = (code: number | null, signal: string | null, absent = false) => {
       clearTimeout(timer);
       resolve({ ...text, code, signal, late, absent });
@@ -240,9 +242,9 @@ const ops = (preset: string, precision: string): Part => ({
   },
 });
 
-const peer = (what: 'updates' | 'eager' | 'compile', preset: string, limit: number): Part => ({
-  name: what === 'updates' ? `updates ${preset} bf16` : `PyTorch ${what} ${preset} bf16`,
-  command: own(what, preset, 'bf16', `${BATCH}`, `${SECONDS}`),
+const peer = (what: 'updates' | 'eager' | 'compile', preset: string, precision: string, limit: number): Part => ({
+  name: what === 'updates' ? `updates ${preset} ${precision}` : `PyTorch ${what} ${preset} ${precision}`,
+  command: own(what, preset, precision, `${BATCH}`, `${SECONDS}`),
   limit,
   needs: what === 'updates' ? undefined : 'ceilings',
 });
@@ -267,34 +269,43 @@ const parts: Part[] = [
   timedStep('base', 'f32'),
   ops('base', 'bf16'),
   ops('base', 'f32'),
-  peer('updates', 'base', 40),
-  peer('eager', 'base', 60),
+  peer('updates', 'base', 'bf16', 40),
+  peer('eager', 'base', 'bf16', 60),
+  peer('updates', 'base', 'f32', 40),
+  peer('eager', 'base', 'f32', 60),
   sanitizer('memcheck'),
-  peer('compile', 'base', 150),
+  peer('compile', 'base', 'bf16', 150),
   sanitizer('racecheck'),
   timedStep('large', 'bf16'),
   timedStep('large', 'f32'),
-  peer('updates', 'large', 60),
-  peer('eager', 'large', 60),
-  peer('compile', 'large', 200),
+  peer('updates', 'large', 'bf16', 60),
+  peer('eager', 'large', 'bf16', 60),
+  peer('compile', 'large', 'bf16', 200),
 ];
 
-/** A step here and in PyTorch. No ratio where a time is missing, or where losses and gradient norms are not the same. */
-export function comparison(preset: string, done: PartResult[]): object {
-  const result = <T>(name: string) =>
-    done.find((part) => part.name === name && part.status === 'ok')?.result as T | undefined;
-  const ours = result<StepBenchResult>(`step ${preset} bf16`);
-  const updates = result<{ updates: Update[] }>(`updates ${preset} bf16`)?.updates;
-  const ceiling = result<{ bf16_tflops: number }>('ceilings')?.bf16_tflops;
+/** Steps here and in PyTorch. */
+const compared = [
+  ['base', 'bf16'],
+  ['base', 'f32'],
+  ['large', 'bf16'],
+] as const;
+
+/** No ratio where a time is missing, or where losses and gradient norms are not the same. */
+export function comparison(preset: string, precision: 'f32' | 'bf16', done: PartResult[]): object {
+  const result = <T>(part: string) =>
+    done.find(({ name, status }) => name === part && status === 'ok')?.result as T | undefined;
+  const ours = result<StepBenchResult>(`step ${preset} ${precision}`);
+  const updates = result<{ updates: Update[] }>(`updates ${preset} ${precision}`)?.updates;
+  const ceiling = result<Record<string, number>>('ceilings')?.[`${precision}_tflops`];
   const beside = (how: string) => {
-    const theirs = result<PyTorchOnGpu>(`PyTorch ${how} ${preset} bf16`);
+    const theirs = result<PyTorchOnGpu>(`PyTorch ${how} ${preset} ${precision}`);
     if (!theirs) return {};
-    const same = updates?.every((update, i) => sameUpdate(update, theirs.updates[i], 'bf16'));
+    const same = updates?.every((update, i) => sameUpdate(update, theirs.updates[i], precision));
     const ratio = ours && same ? theirs.step_s.median / ours.step_s : undefined;
     return { [how]: { audio_s_per_s: theirs.audio_s_per_s, sameUpdates: same ?? 'not compared', timesAsFast: ratio } };
   };
   return {
-    work: `${preset}, ${BATCH} x ${SECONDS} s, bf16`,
+    work: `${preset}, ${BATCH} x ${SECONDS} s, ${precision}`,
     audio_s_per_s: ours?.audio_s_per_s,
     shareOfMatmulCeiling: ours && ceiling ? ours.gflops / 1000 / ceiling : undefined,
     ...beside('eager'),
@@ -338,11 +349,11 @@ async function main(file: string): Promise<void> {
     results.parts.push(done);
     if (part.name === 'card') Object.assign(results.machine, done.result);
     if (part.name.startsWith('selftest') && !part.name.includes('alone')) queue.unshift(...alone(done));
-    results.comparisons = ['base', 'large'].map((preset) => comparison(preset, results.parts));
+    results.comparisons = compared.map(([preset, precision]) => comparison(preset, precision, results.parts));
     results.complete = queue.length === 0;
     write(file, results);
   }
-  if (results.parts.some(({ status }) => status !== 'ok')) process.exitCode = 1;
+  process.exit(results.parts.every(({ status }) => status === 'ok') ? 0 : 1); // whoever was left behind is not waited for
 }
 
 if (require.main === module) main(process.argv[2]);

@@ -4,6 +4,7 @@ import * as os from 'node:os';
 import { wrapped } from '../lib/binding';
 import { furthestTable, kindTable, type ProfiledOp } from '../lib/bench/profile';
 import type { Roofline } from '../lib/bench/roofline';
+import { HubertkitError } from '../lib/errors';
 import type { Spread } from '../lib/bench/median';
 import type { Comparison } from './peers/compare';
 
@@ -140,7 +141,14 @@ export function regressions(before: Measurement[], after: Measurement[]): Change
 
 /** Reads the measurements of an earlier run. */
 export function readMeasurements(file: string): Measurement[] {
-  const { measurements } = JSON.parse(fs.readFileSync(file, 'utf8')) as Partial<Report>;
-  if (!measurements) throw new Error(`${file} holds no measurements of npm run bench.`);
-  return measurements;
+  const refuse = (cause?: unknown) =>
+    new HubertkitError('HK_FORMAT', `${file} holds no measurements of npm run bench.`, { cause });
+  let report: Partial<Report>;
+  try {
+    report = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw refuse(cause);
+  }
+  if (!report.measurements) throw refuse();
+  return report.measurements;
 }

@@ -26,10 +26,10 @@ export const informationOverPretraining: Experiment = {
       baseline: iteration(1),
       others: [iteration(2), iteration(3)],
     })),
-    {
-      outcome: outcomes.topPnmi,
+    ...[outcomes.topPnmi, outcomes.dropAtTop].map((outcome) => ({
+      outcome,
       baseline: { name: 'before training', where: { iteration: 1, update: 0 } },
       others: [iteration(3)],
-    },
+    })),
   ],
 };

@@ -2,7 +2,7 @@
  * hubertkit experiment layer-reset --preset nano --seeds 3
  *
  * Fine-tuning with the top k blocks begun anew (2405.08402; 2107.04734, section 5.4), on the model after one iteration, after two,
- * and after four short ones whose teacher layer rises. For each k three budgets of transcribed audio; at the middle budget also
+ * and after four short ones whose teacher layer rises. For each k all budgets of transcribed audio; at the middle budget also
  * with the blocks taken off, and with everything but the head frozen at first. k = 0 is the same fine-tuning in all of them.
  * The control begins the whole network anew. Fine-tunings of a seed share batches, masks and head.
  */
@@ -13,9 +13,11 @@ import { progressiveSchedule } from './progressive';
 const blocks = (scale: Scale, from: number, to = scale.layers) =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i).filter((k) => k <= 4 || k % 2 === 0 || k === scale.layers);
 
+const middleOf = (budgets: readonly number[]): number => budgets[Math.floor((budgets.length - 1) / 2)];
+
 /** The protocol on the model at the end of an iteration. */
 export function resetProtocol(scale: Scale, iteration: number): CellFineTuning[] {
-  const [, middle] = scale.labelMinutes;
+  const middle = middleOf(scale.labelMinutes);
   const of = (mode: CellFineTuning['mode'], k: number | null, labelMinutes: number): CellFineTuning => ({
     iteration,
     mode,
@@ -63,21 +65,35 @@ const speed: Outcome = {
 
 type Model = (typeof models)[number];
 
-function sweep(outcome: Outcome, { title, cell, iteration }: Model, minutes: number, others: CellFineTuning[]) {
-  const where = (k: number | null, mode: string, freeze: string) => ({
+const whereTuned = ({ cell, iteration }: Omit<Model, 'title'>, labelMinutes: number) => ({
+  of: (k: number | null, mode: string, freeze = 'pretrained-only') => ({
     cell,
     iteration,
     k,
     mode,
     freeze,
-    labelMinutes: minutes,
-  });
+    labelMinutes,
+  }),
+});
+
+/** What pretraining is worth: k = 0 beside the control. */
+function againstControl(outcome: Outcome, model: Model, minutes: number): Comparison {
+  const control = whereTuned({ cell: 'two-iterations', iteration: 1 }, minutes).of(null, 'random');
+  return {
+    outcome: { ...outcome, label: `${outcome.label}, ${model.title}, ${minutes} min of labels` },
+    baseline: { name: 'random initialisation', where: control },
+    others: [{ name: 'k = 0', where: whereTuned(model, minutes).of(0, 'reset') }],
+  };
+}
+
+function sweep(outcome: Outcome, model: Model, minutes: number, others: CellFineTuning[]) {
+  const { of: where } = whereTuned(model, minutes);
   const name = ({ k, mode, freeze }: CellFineTuning) =>
     `${mode === 'drop' ? 'drop' : 'k'} = ${k}${freeze === 'all' ? ', all frozen at first' : ''}`;
   const amount = `${minutes} min of labels`;
   return {
-    outcome: { ...outcome, label: `${outcome.label}, ${title}, ${amount}` },
-    baseline: { name: 'k = 0', where: where(0, 'reset', 'pretrained-only') },
+    outcome: { ...outcome, label: `${outcome.label}, ${model.title}, ${amount}` },
+    baseline: { name: 'k = 0', where: where(0, 'reset') },
     others: others.map((tuning) => ({ name: name(tuning), where: where(tuning.k, tuning.mode, tuning.freeze) })),
   } satisfies Comparison;
 }
@@ -101,13 +117,17 @@ export const layerReset: Experiment = {
     },
   ],
   comparisons: (scale) => {
-    const [least, middle] = scale.labelMinutes;
+    const [least] = scale.labelMinutes;
+    const middle = middleOf(scale.labelMinutes);
     const of = (minutes: number, mode: string, freeze: string) =>
       resetProtocol(scale, 1).filter(
         (tuning) =>
           tuning.labelMinutes === minutes && tuning.mode === mode && tuning.freeze === freeze && tuning.k !== 0,
       );
     return models.flatMap((model) => [
+      ...scale.labelMinutes.flatMap((minutes) =>
+        [errors, lexicon].map((outcome) => againstControl(outcome, model, minutes)),
+      ),
       ...scale.labelMinutes.flatMap((minutes) =>
         [errors, words, lexicon].map((outcome) =>
           sweep(outcome, model, minutes, of(minutes, 'reset', 'pretrained-only')),

@@ -18,9 +18,12 @@ const tuning = () => require('./finetune') as typeof import('./finetune');
 export const makeEmbeddedCorpus = deferred(
   () => (require('./data/embedded') as typeof import('./data/embedded')).makeEmbeddedCorpus,
 );
-/** Opens a LibriSpeech tree, a folder of audio, a manifest or the embedded corpus. */
+/**
+ * Opens a LibriSpeech tree, a folder of audio, a manifest or the embedded corpus, named `KIND:FOLDER` or by its folder.
+ * @throws HK_CORPUS nothing usable, or more than `maxSkippedShare` (default 0.1) of the files unusable; HK_IO; HK_INTERRUPTED
+ */
 export const openCorpus = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).openCorpus);
-/** Decodes an utterance: f32 [samples], 16 kHz mono. */
+/** Decodes an utterance: f32 [samples], 16 kHz mono, full scale +-1. @throws HK_AUDIO with the path and the reason */
 export const loadWaveform = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).loadWaveform);
 /** Reads alignments that come apart from their corpus: TextGrids, word end times, 100 Hz labels, JSON lines. */
 export const readAlignmentFiles = deferred(() => alignmentFiles().readAlignmentFiles);
@@ -31,7 +34,10 @@ export type { EmbeddedCorpus, EmbeddedCorpusOptions } from './data/embedded';
 export type { Corpus, Segment, Skipped, Utterance } from './data/types';
 
 // --- pretraining
-/** Runs or continues a pretraining; the run is a folder. */
+/**
+ * Runs or continues a pretraining (HuBERT, 2106.07447); the run is a folder. Needed: corpus, model, out.
+ * @throws HK_CONFIG also when the folder holds another configuration, HK_CORPUS, HK_BUSY; HK_INTERRUPTED: the same call continues
+ */
 export const pretrain = deferred(() => train().pretrain);
 /** A configuration with every default written out. */
 export const resolveConfig = deferred(() => train().resolveConfig);
@@ -39,7 +45,7 @@ export const resolveConfig = deferred(() => train().resolveConfig);
 export const loadConfig = deferred(() => train().loadConfig);
 /** The YAML of a configuration. */
 export const configYaml = deferred(() => train().configYaml);
-/** Opens a run folder: configuration, checkpoints, metrics, models. */
+/** Opens a run folder: configuration, checkpoints, metrics, models. @throws HK_IO no run there, HK_CONFIG it is damaged */
 export const openRun = deferred(() => train().openRun);
 export type {
   Checkpoint,
@@ -53,7 +59,10 @@ export type {
 } from './train';
 
 // --- labels
-/** k-means labels of a corpus outside of a run. */
+/**
+ * k-means labels of a corpus outside of a run: of 39 MFCC (default, 100 a second) or of a layer (50 a second); writes
+ * centroids.safetensors, <split>.labels and <split>.km. @throws HK_CORPUS, HK_IO, HK_NAME no such layer, HK_INTERRUPTED
+ */
 export const clusterCorpus = deferred(
   () => (require('./experiments/cluster-corpus') as typeof import('./experiments/cluster-corpus')).clusterCorpus,
 );
@@ -71,41 +80,80 @@ export {
 } from './cluster';
 
 // --- analysis
-/** Measures every layer of every kept checkpoint of a run. */
+/**
+ * Measures every layer of every kept checkpoint of a run, oldest first; files of analysis/ hold it. Default: clusters and cka, and
+ * probe at the ends of iterations. Only what is missing is measured.
+ * @throws HK_ARGUMENT no such metric, HK_CORPUS without the alignments that a metric needs, HK_IO, HK_INTERRUPTED
+ */
 export const analyzeRun = deferred(() => analysis().analyzeRun);
-/** Linear probe: softmax regression on frozen features. */
+/**
+ * Linear probe: softmax regression on frozen features (1807.03748, section 3.1), fitted on `train`, measured on `test`: each features
+ * f32 [frames, d] and labels i32 [frames] from 0, negative: left out. Default 12 passes of Adam, peak rate 0.01, seed 1.
+ * @throws HK_SHAPE, HK_ARGUMENT when a side has no labelled frame
+ */
 export const linearProbe = deferred(() => analysis().linearProbe);
-/** Linear CKA of two sets of features. */
+/**
+ * Linear CKA (1905.00414, eq. 4) of x [rows, dx] and y [rows, dy], row-major f32 or f64: 0 to 1. `debiased` (default false;
+ * 2010.15327, eq. 3; can fall below 0) needs 4 rows and is right where rows are not many more than dimensions. NaN: a side is constant.
+ * @throws HK_SHAPE, HK_ARGUMENT
+ */
 export const linearCka = deferred(() => analysis().linearCka);
-/** PWCCA and SVCCA on held-out rows, from covariances. */
+/**
+ * PWCCA (1806.05759, eq. 3) on held-out rows, from `covariances` of three sets of rows: directions from train, the regularisation (of
+ * `epsilons`, default 1e-8 ... 1e-1, shares of the mean variance) chosen on dev, `similarity` and correlations of test, 1 at most.
+ * @throws HK_ARGUMENT when a view is constant on the training rows
+ */
 export const pwcca = deferred(() => analysis().pwcca);
+/** SVCCA (1706.05806): as {@link pwcca}, the mean correlation after both views are reduced to 99 % of their variance. */
 export const svcca = deferred(() => analysis().svcca);
-/** The covariances of two views, from sums over their rows. */
+/** Covariances [dx, dx], [dx, dy], [dy, dy] of two views, from {@link CrossSums} of (X, X), (X, Y), (Y, Y). @throws HK_SHAPE */
 export const covariances = deferred(() => analysis().covariances);
-/** RankMe, from sums over rows. */
+/** RankMe (2210.02885, eq. 2), 1 to d, from {@link CrossSums} of (X, X), nothing subtracted. @throws HK_ARGUMENT not finite */
 export const rankMe = deferred(() => analysis().rankMe);
-/** How far features of the same frames have moved. */
+/**
+ * How far features have moved: x and y [rows, d] of the same frames, row-major. `cka` (debiased) is 1 and `cosineDistance` (mean of
+ * 1 - cos) 0 where they have not. @throws HK_SHAPE, HK_ARGUMENT for fewer than 4 rows
+ */
 export const layerDrift = deferred(() => analysis().layerDrift);
-/** Purities, mutual information and PNMI of phones and clusters. */
+/**
+ * Purities, mutual information and entropies in nats, PNMI and its chance level of a phone and a cluster for each frame (2106.07447,
+ * section IV-D); negative: left out. @throws HK_MISMATCH unequal lengths, HK_ARGUMENT a number that `sizes` does not hold
+ */
 export const clusteringMeasures = deferred(() => analysis().clusteringMeasures);
-/** ABX: items of a file or of phone alignments, triples of tokens, their error. */
+/** ABX: the triphones of an `.item` file of libri-light, times in seconds. @throws HK_IO, HK_FORMAT with the line */
 export const readItems = deferred(() => analysis().readItems);
+/** ABX: all triphones without silence of utterances with phones, from the start of the phone before to the end of the one after. */
 export const itemsFromPhones = deferred(() => analysis().itemsFromPhones);
+/** ABX: triples within or across speakers, at most 10 of a (context, speakers, pair), about `maxTriples` (default 10000) in all. */
 export const abxTriples = deferred(() => analysis().abxTriples);
+/**
+ * ABX error of triples, 0 to 1, 0.5 by chance, as libri-light has it: time-warped angles between rows of `features` (f32 [rows,
+ * dimensions], the rows of a token are [from, to)); undefined without triples. @throws HK_INTERRUPTED
+ */
 export const abxError = deferred(() => analysis().abxError);
 export { CrossSums } from './analysis/cross-sums';
 export type { AnalysisMetric, AnalyzeOptions, CcaSplits, CheckpointAnalysis, LayerAnalysis } from './analysis';
 
 // --- fine-tuning
-/** Fine-tunes for transcription, with the top layers as they are, begun anew or taken off. */
+/**
+ * Fine-tunes with CTC over characters (2006.11477, section 4.3), the top layers as they are, begun anew or taken off. Rates are
+ * fractions. Defaults depend on the width of the model: from 512 on the published recipe, else one for minutes.
+ * @throws HK_CONFIG, HK_CORPUS transcripts are missing or do not fit, HK_MISMATCH the folder holds another one; HK_INTERRUPTED
+ */
 export const finetune = deferred(() => tuning().finetune);
-/** Fine-tunes for each number of reset layers and several seeds, and from random initialisation. */
+/**
+ * Fine-tunes for each number of reset layers (2405.08402; default 0..L) and several seeds (default [1]), and from random
+ * initialisation; differences to k = 0 with 95 % bootstrap intervals. @throws what {@link finetune} throws
+ */
 export const resetSweep = deferred(() => tuning().resetSweep);
 export type { FinetuneOptions, FinetuneResult, ResetSweepOptions, ResetSweepSummary } from './finetune';
 
 // --- the study
 const experimentPlan = () => require('./experiments/plan') as typeof import('./experiments/plan');
-/** Runs or continues an experiment: a grid of pretrainings, what is measured of them, verdicts. */
+/**
+ * Runs or continues an experiment: a grid of pretrainings, what is measured of them, verdicts. Default: nano, 3 seeds.
+ * @throws HK_NAME, HK_CONFIG, HK_ARGUMENT, HK_MISMATCH the folder holds another one; HK_INTERRUPTED: the same call continues
+ */
 export const runExperiment = deferred(
   () => (require('./experiments/engine') as typeof import('./experiments/engine')).runExperiment,
 );
@@ -123,10 +171,10 @@ export type { ResultRow } from './experiments/rows';
 export type { ExperimentSummary } from './experiments/summary';
 
 // --- looking
-/** Writes a self-contained page about one or several runs, and its charts as SVG files. */
+/** Writes a self-contained page about runs and experiments, and its charts as SVG files. @throws HK_IO, HK_FORMAT nothing there */
 export const report = deferred(() => (require('./report') as typeof import('./report')).report);
 export type { ReportOptions, ReportResult } from './report';
-/** The whole study at small scale. */
+/** The whole study at small scale; default 600 s on two cores, runs/demo. @throws HK_ARGUMENT below 30 s, HK_INTERRUPTED */
 export const demo = deferred(() => (require('./experiments/demo') as typeof import('./experiments/demo')).demo);
 export type { DemoOptions, DemoProgress, DemoResult } from './experiments/demo';
 /** Compares every op with its formula in double precision. */

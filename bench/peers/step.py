@@ -155,6 +155,7 @@ def main(folder, precision, threads, device="cpu", how="eager"):
     torch.set_flush_denormal(True)
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False  # as elsewhere: f32 is f32
     elif precision == "bf16":
         torch.backends.cuda.enable_flash_sdp(False)  # the CPU's too
     with open(os.path.join(folder, "model.json")) as file:

@@ -5,7 +5,7 @@ import { Progress } from './progress';
 
 interface Options {
   metrics?: string;
-  alignments: string[];
+  alignments?: string[];
   abxItems?: string;
   clusters?: string;
   fitFrames?: string;
@@ -26,16 +26,15 @@ export function register(program: Command): void {
     .argument('<run>', 'a run folder')
     .option(
       '--metrics <names>',
-      'what to measure, separated by commas (default clusters,cka,probe); "all" is everything',
+      'what to measure, separated by commas (default clusters,cka and, at the ends of iterations, probe); "all" is everything',
     )
     .option(
       '--alignments <path>',
       'a TextGrid, *.alignment.txt, 100 Hz *.tsv or *.jsonl file, or a folder of them; may be given again',
       collect,
-      [],
     )
     .option('--abx-items <file>', 'an .item file (default: triphones of the phone alignments)')
-    .option('--abx-triples <n>', 'within, and as many across speakers (default 10000)')
+    .option('--abx-triples <n>', 'ABX triples within, and as many across speakers (default 10000)')
     .option('--clusters <n>', 'of the k-means that layers are measured with (default 100)')
     .option(
       '--fit-frames <n>',
@@ -44,7 +43,7 @@ export function register(program: Command): void {
     .option('--test-frames <n>', 'frames of held-out speakers that everything is measured on (default 12000)')
     .option('--memory <MiB>', 'features held at a time (default 1024)')
     .option('--seed <n>', 'of the choice of utterances, of k-means, probes and ABX triples (default 1)')
-    .option('--threads <n>', 'CPU threads (0: all cores)')
+    .option('--threads <n>', "CPU threads (0: all cores; default: the run's)")
     .option('--json', 'print one JSON line')
     .addHelpText('after', () => `\nMetrics:\n${metricTable()}`)
     .action((folder: string, options: Options) => run(({ signal }) => analyze(folder, options, signal)));

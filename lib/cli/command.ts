@@ -99,12 +99,12 @@ export function deviceOf(name: string): string {
 }
 
 /** For options that may be given several times. */
-export function collect(value: string, all: string[]): string[] {
+export function collect(value: string, all: string[] = []): string[] {
   return [...all, value];
 }
 
 /** key=value assignments as an object; values are YAML. */
-export function assign(assignments: string[]): Record<string, unknown> {
+export function assign(assignments: string[] = []): Record<string, unknown> {
   const { parse } = require('yaml') as typeof import('yaml');
   return Object.fromEntries(
     assignments.map((assignment) => {

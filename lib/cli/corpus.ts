@@ -9,10 +9,10 @@ export function register(program: Command): void {
     .command('make')
     .description('make the embedded corpus: synthetic speech with transcripts and exact phone and word times')
     .argument('[folder]', 'the folder to make', 'corpora/embedded')
-    .option('--minutes <n>', 'minutes of audio', '40')
+    .option('--minutes <n>', 'minutes of audio, 0.5 to 6000', '40')
     .option('--seed <n>', 'everything random comes from it', '1')
     .option('--clean', 'without the random channel (microphone, room, noise, level)')
-    .option('--threads <n>', 'processes to work in (default: one for each core)')
+    .option('--threads <n>', 'processes to work in (default: one for each core, at most 16)')
     .option('--json', 'print one JSON line')
     .action((folder: string, options: MakeOptions) => run(({ signal }) => make(folder, options, signal)));
   for (const [name, description] of [

@@ -18,9 +18,15 @@ export function register(program: Command): void {
   program
     .command('demo')
     .description('run the whole study at small scale, from a corpus to a report')
-    .option('--budget <time>', 'how long it should take on two ordinary cores', '10m')
-    .option('-o, --out <folder>', 'the run folder (default: runs/demo; runs/demo-60m for another budget)')
-    .option('--corpus <folder>', 'the embedded corpus, made when it is not there (default: corpora/demo-120)')
+    .option('--budget <time>', 'how long it should take on two ordinary cores: 90s, 10m, 2h', '10m')
+    .option(
+      '-o, --out <folder>',
+      'the run folder (default: runs/demo; with another budget or seed runs/demo-60m, runs/demo-60m-seed-2)',
+    )
+    .option(
+      '--corpus <folder>',
+      'the embedded corpus, made when it is not there (default: corpora/demo-120; the number, its minutes, follows the budget)',
+    )
     .option('--seed <n>', 'of weights, order, masks and dropout', '1')
     .option('--json', 'end with one JSON line')
     .action((options: Options) => run(({ signal }) => start(options, signal)));

@@ -5,7 +5,7 @@ import type { Estimate } from '../experiments/estimate';
 import type { ExperimentOptions } from '../experiments/plan';
 import type { ExperimentSummary } from '../experiments/summary';
 import type { PresetName } from '../nn/config';
-import { assign, collect, columns, integer, print, printJson, run } from './command';
+import { collect, columns, integer, print, printJson, run } from './command';
 import { errorRates } from './finetune';
 import { clock, Progress, showCorpus } from './progress';
 
@@ -13,10 +13,13 @@ interface Options {
   preset: string;
   seeds: string;
   budget?: string;
+  cells?: string;
+  labelMinutes?: string;
   corpus?: string;
   out?: string;
   finetuneUpdates?: string;
-  set: string[];
+  set?: string[];
+  alignments?: string[];
   dryRun?: boolean;
   json?: boolean;
 }
@@ -26,21 +29,23 @@ export function register(program: Command): void {
     .command('experiment')
     .description('run an experiment of the study, or go on with it; without a name, list them')
     .argument('[name...]', 'one or several experiments, or all')
-    .option('--preset <preset>', 'nano, tiny, small or base', 'nano')
+    .option('--preset <preset>', 'nano, tiny, small, base, large or xlarge', 'nano')
     .option('--seeds <n>', 'how many seeds every cell is run with', '3')
     .option(
       '--budget <hours>',
       'hours of audio that pretraining processes for one seed (default depends on the preset)',
     )
+    .option('--cells <list>', 'only these cells of the grid, for example layer-1,layer-4 (default: all)')
+    .option('--label-minutes <list>', 'minutes of transcribed audio to fine-tune on (default depends on the preset)')
     .option('--corpus <corpus>', 'as pretrain takes it (default: an hour of the embedded corpus)')
     .option('-o, --out <folder>', 'folder of the experiments, each in one of its name (default: runs/experiments)')
     .option('--finetune-updates <n>', 'updates of each fine-tuning (default depends on the preset)')
     .option(
       '-s, --set <key=value>',
-      'change any value of the pretraining, for example threads=1 (repeatable)',
+      'change a first-level key of the pretraining, for example threads=1 (repeatable)',
       collect,
-      [],
     )
+    .option('--alignments <path>', 'a file or folder of alignments beside those of the corpus (repeatable)', collect)
     .option('--dry-run', 'print cells, updates, audio-hours and the predicted time; nothing is trained')
     .option('--json', 'end with one JSON line')
     .action((names: string[], options: Options) => run(({ signal }) => start(names, options, signal)));
@@ -60,6 +65,7 @@ async function start(names: string[], options: Options, signal: AbortSignal): Pr
 function optionsOf(experiment: string, o: Options): ExperimentOptions {
   const path = require('node:path') as typeof import('node:path');
   const { presets } = require('../nn/config') as typeof import('../nn/config');
+  const { applySet } = require('../train') as typeof import('../train');
   if (!(o.preset in presets))
     throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${o.preset}".`);
   const hours = Number(o.budget);
@@ -70,12 +76,15 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     preset: o.preset as PresetName,
     seeds: integer('--seeds', o.seeds, 1),
     ...(o.budget !== undefined && { audioHours: hours }),
+    ...(o.cells !== undefined && { cells: o.cells.split(',') }),
+    ...(o.labelMinutes !== undefined && { labelMinutes: o.labelMinutes.split(',').map(Number) }),
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),
     ...(o.finetuneUpdates !== undefined && {
       finetune: { updates: integer('--finetune-updates', o.finetuneUpdates, 1) },
     }),
-    set: assign(o.set),
+    ...(o.alignments && { alignments: o.alignments }),
+    set: (o.set ?? []).reduce<unknown>(applySet, {}) as ExperimentOptions['set'],
   };
 }
 

@@ -10,7 +10,7 @@ export interface SharedOptions {
   freeze?: string;
   labelMinutes?: string;
   updates?: string;
-  set: string[];
+  set?: string[];
   out?: string;
   json?: boolean;
 }
@@ -39,13 +39,16 @@ export function register(program: Command): void {
 export function shared(command: Command): Command {
   return command
     .argument('<run>', 'a run folder, or the folder of a model')
-    .option('--checkpoint <name>', 'latest, iteration-1 or iteration-1/step-000400 (default latest)')
+    .option('--checkpoint <name>', 'of a run: latest, iteration-1 or iteration-1/step-000400 (default latest)')
     .option('--corpus <corpus>', 'transcribed audio (default: that of the run)')
-    .option('--freeze <what>', 'what rests at first: pretrained-only or all but the head (default pretrained-only)')
-    .option('--label-minutes <n>', 'minutes of transcribed audio to train on (default: all)')
+    .option('--freeze <what>', 'what rests at first: pretrained-only, or all (but the head); default pretrained-only')
+    .option('--label-minutes <n>', 'minutes of transcribed audio to train on (default or 0: all)')
     .option('--updates <n>', 'updates (default depends on the model)')
-    .option('-s, --set <key=value>', 'change any other option, for example learningRate=5e-4 (repeatable)', collect, [])
-    .option('-o, --out <folder>', 'where results go (default: finetune in the run folder)')
+    .option('-s, --set <key=value>', 'change any other option, for example learningRate=5e-4 (repeatable)', collect)
+    .option(
+      '-o, --out <folder>',
+      'folder of the fine-tuning, or of a sweep with its variants (default: in finetune of the run folder)',
+    )
     .option('--json', 'print one JSON line');
 }
 

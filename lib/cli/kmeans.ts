@@ -25,7 +25,7 @@ export function register(program: Command): void {
     .argument('<corpus>', "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR")
     .option('--clusters <n>', 'number of clusters', '100')
     .option('--model <folder>', 'a run or model folder whose layer is clustered (default: MFCCs)')
-    .option('--checkpoint <name>', 'of a run: latest, iteration-1 or iteration-1/step-000400')
+    .option('--checkpoint <name>', 'of a run: latest, iteration-1 or iteration-1/step-000400 (default latest)')
     .option('--layer <n>', 'layer of the model; 0 is the input of the transformer')
     .option('--share <x>', 'share of the training utterances that centroids are fitted on', '1')
     .option('--method <name>', 'minibatch or lloyd', 'minibatch')

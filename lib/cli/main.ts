@@ -17,8 +17,8 @@ import * as report from './report';
 import * as resetSweep from './reset-sweep';
 import * as selftest from './selftest';
 
-const description = `Pretrains HuBERT, relabels it with k-means, measures where information lives in its layers while it
-trains, and runs layer-reset experiments.`;
+const description =
+  'Pretrains HuBERT, relabels it with k-means, measures where information lives in its layers while it trains, and runs layer-reset experiments.';
 
 function version(): string {
   const file = path.resolve(__dirname, '..', '..', '..', 'package.json');

@@ -4,7 +4,7 @@ import { collect, print, run } from './command';
 import { clock, Progress } from './progress';
 
 interface Options {
-  set: string[];
+  set?: string[];
   corpus?: string;
   model?: string;
   out?: string;
@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .option('-o, --out <folder>', 'the run folder')
     .option('--seed <n>', 'of weights, order, masks and dropout')
     .option('--threads <n>', 'CPU threads (0: all cores)')
-    .option('-s, --set <key=value>', 'change one value, for example mask.probability=.65 (repeatable)', collect, [])
+    .option('-s, --set <key=value>', 'change one value, for example mask.probability=.65 (repeatable)', collect)
     .option('--print-config', 'print the configuration with every default, and stop')
     .action((file: string | undefined, options: Options) => run(({ signal }) => start(file, options, signal)));
 }
@@ -35,7 +35,7 @@ async function start(file: string | undefined, options: Options, signal: AbortSi
       ? []
       : [`${key}=${/^\d+$/.test(options[key]) ? options[key] : JSON.stringify(options[key])}`],
   );
-  const sets = [...flags, ...options.set];
+  const sets = [...flags, ...(options.set ?? [])];
   const config = file ? train.loadConfig(file, sets) : train.resolveConfig(sets.reduce<unknown>(train.applySet, {}));
   if (options.printConfig) return print(train.configYaml(config).trimEnd());
   const progress = new Progress();

@@ -4,8 +4,8 @@ import { print, run } from './command';
 export function register(program: Command): void {
   program
     .command('report')
-    .description('write a self-contained report.html (and its charts as SVG files) about one or several runs')
-    .argument('<folder...>', 'run folders, or folders that hold runs')
+    .description('write a self-contained report.html (and its charts as SVG files) about runs and experiments')
+    .argument('<folder...>', 'folders of runs or experiments, or folders that hold them')
     .option('-o, --out <file>', 'the page (default: report.html in the first folder)')
     .action((folders: string[], options: { out?: string }) =>
       run(async () => {

@@ -7,7 +7,7 @@ import { SpeechSource } from '../analysis/speech';
 import { wrappedAsync } from '../binding';
 import { Codebook, fitKmeans, readLabels, writeKm, writeLabels } from '../cluster';
 import { labelVocabulary, phoneOfFrames } from '../data/alignments';
-import { openCorpus } from '../data/corpus';
+import { openCorpus, splitUse } from '../data/corpus';
 import { hashText, Philox } from '../data/philox';
 import { type Corpus, frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
@@ -88,7 +88,7 @@ async function openTeacher(corpus: Corpus, { teacher = 'mfcc', signal }: Cluster
 
 async function fitCentroids(corpus: Corpus, teacher: Teacher, o: ClusterCorpusOptions, tell: Tell): Promise<Codebook> {
   const { clusters, seed = 1, share = 1, method, signal } = o;
-  const train = corpus.utterances.filter(({ split }) => !/^(valid|dev|test)/.test(split));
+  const train = corpus.utterances.filter(({ split }) => splitUse(split) === 'train');
   const rank = ({ id }: Utterance) => new Philox(seed, 0, hashText(id)).uniform();
   const chosen = (train.length ? train : corpus.utterances).filter((utterance) => rank(utterance) <= share);
   async function* rows() {

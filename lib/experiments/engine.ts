@@ -100,6 +100,7 @@ async function runCell(
   const started = performance.now();
   const analyses = await analyzeRun(folder, {
     metrics: metricsOf(plan.experiment),
+    alignments: plan.alignments,
     signal,
     onProgress: (event) => onProgress({ ...at, phase: 'analysis', event }),
   });
@@ -125,7 +126,8 @@ async function pretrainingCost(folder: string): Promise<Pick<CellCost, 'audioSec
 }
 
 /** Notes what is run here, or checks that it is the same; there may be more seeds than before. */
-async function claimFolder({ experiment, preset, corpus, unitUpdates, finetune, cells, out }: Plan): Promise<void> {
+async function claimFolder(plan: Plan): Promise<void> {
+  const { experiment, preset, corpus, alignments, unitUpdates, finetune, cells, out } = plan;
   const file = path.join(out, 'experiment.json');
   const grid = cells.filter(({ seed }) => seed === 1).map(({ cell, keys }) => ({ ...cell, key: keys.at(-1) }));
   const claim = {
@@ -133,8 +135,9 @@ async function claimFolder({ experiment, preset, corpus, unitUpdates, finetune, 
     question: experiment.question,
     preset,
     corpus,
+    ...(alignments.length > 0 && { alignments }),
     unitUpdates,
-    finetune,
+    ...(cells.some(({ fineTunings }) => fineTunings.length > 0) && { finetune }),
     grid,
   };
   const plain = JSON.parse(JSON.stringify(claim)) as typeof claim;

@@ -88,7 +88,7 @@ export async function estimateExperiments(
   for (const plan of plans) {
     const metrics = metricsOf(plan.experiment);
     const known = rehearsed.get(metrics.join());
-    const analysis = known ?? (await rehearseAnalysis(plan.cells[0].config, metrics, signal));
+    const analysis = known ?? (await rehearseAnalysis(plan, metrics, signal));
     rehearsed.set(metrics.join(), analysis);
     for (const cell of plan.cells) cells.push(cellEstimate(plan, cell, ground, analysis, pool));
   }
@@ -229,7 +229,7 @@ async function kmeansSeconds({ kmeans, schedule }: PretrainConfig, dim: number, 
 
 /** Seconds of the analysis of a checkpoint: of a model that has learned nothing, in a folder that is removed again. */
 async function rehearseAnalysis(
-  config: PretrainConfig,
+  { cells: [{ config }], alignments }: Plan,
   metrics: AnalysisMetric[],
   signal?: AbortSignal,
 ): Promise<number> {
@@ -243,7 +243,7 @@ async function rehearseAnalysis(
     await writeJsonAtomic(path.join(checkpoint, 'state.json'), state);
     await writeFileAtomic(path.join(checkpoint, 'DONE'), '');
     await writeFileAtomic(path.join(folder, 'config.yaml'), configYaml({ ...config, out: folder }));
-    return await secondsOf(() => analyzeRun(folder, { metrics, signal }));
+    return await secondsOf(() => analyzeRun(folder, { metrics, alignments, signal }));
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }

@@ -70,8 +70,8 @@ export interface Scale {
   layers: number;
   /** The recipe's teacher layer: the middle one. */
   middle: number;
-  /** Budgets of transcribed minutes, rising. */
-  labelMinutes: [number, number, number];
+  /** Budgets of transcribed minutes, at least one, rising. */
+  labelMinutes: readonly number[];
   /** An iteration from MFCC labels; a length of 1 is the usual length of an iteration at this preset. */
   first(length: number, changes?: Partial<Stage>): Stage;
   /** An iteration whose teacher is the model before it. */

@@ -20,8 +20,14 @@ export interface ExperimentOptions {
   seeds?: number;
   /** Hours of audio that pretraining processes for one seed, all cells together. Default: depends on preset and grid. */
   audioHours?: number;
+  /** Of the grid only these cells. Default: all. */
+  cells?: readonly string[];
+  /** Minutes of transcribed audio that models are fine-tuned on. Default: depends on preset. */
+  labelMinutes?: readonly number[];
   /** What openCorpus takes. Default: the embedded corpus, an hour of it, made in corpora/ when it is not there. */
   corpus?: string;
+  /** Files or folders of alignments beside those of the corpus. */
+  alignments?: readonly string[];
   /** Default runs/experiments/<name>. Experiments side by side share the iterations that they have in common. */
   out?: string;
   /** Other keys of the pretraining's configuration, for every cell. */
@@ -47,6 +53,7 @@ export interface Plan {
   preset: PresetName;
   seeds: number[];
   corpus: string;
+  alignments: string[];
   /** The embedded corpus is to be made here. */
   makes?: { folder: string; minutes: number };
   out: string;
@@ -68,10 +75,13 @@ interface Size {
   labels: Scale['labelMinutes'];
 }
 
+/** After 200 updates nothing but blanks and vowels is learned yet, and pretraining makes no difference; after 450 it does. */
+const shortTuning: Partial<FinetuneOptions> = { updates: 450, evaluations: 20 };
+
 /** What minutes of a CPU need otherwise than the recipes. */
 const sizes: Record<PresetName, Size> = {
-  nano: { unit: 1200, finetune: { updates: 200, evaluations: 20 }, labels: [4, 12, 40] },
-  tiny: { unit: 1600, finetune: { updates: 400, evaluations: 20 }, labels: [4, 12, 40] },
+  nano: { unit: 1200, finetune: shortTuning, labels: [4, 12, 40] },
+  tiny: { unit: 1600, finetune: shortTuning, labels: [4, 12, 40] },
   small: { labels: [10, 60, 600] },
   base: { labels: [10, 60, 600] },
   large: { labels: [10, 60, 600] },
@@ -97,8 +107,8 @@ export function planExperiment(o: ExperimentOptions): Plan {
   const out = o.out ?? path.join('runs', 'experiments', experiment.name);
   const shared = { ...set, corpus, model: set.model ?? preset };
   const plain = resolveConfig({ ...shared, out, schedule: recipe(preset).schedule.slice(0, 1) });
-  const scale = scaleOf(preset, plain);
-  const grid = experiment.cells(scale);
+  const scale = scaleOf(preset, plain, o.labelMinutes);
+  const grid = chosenCells(experiment.cells(scale), o.cells);
   const unitUpdates = o.audioHours
     ? (o.audioHours * 3600) / plain.updateSeconds / unitsOf(grid)
     : (sizes[preset].unit ?? recipe(preset).schedule[0].updates!);
@@ -117,6 +127,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
     preset,
     seeds: numbers,
     corpus,
+    alignments: [...(o.alignments ?? [])],
     ...(o.corpus === undefined && { makes: { folder, minutes: corpusMinutes } }),
     out,
     unitUpdates: Math.round(unitUpdates),
@@ -130,11 +141,10 @@ export function experimentNamed(name: string): Experiment {
   const all = allExperiments();
   const found = all.find((experiment) => experiment.name === name);
   if (found) return found;
-  const names = all.map((experiment) => experiment.name);
-  const near = nearest(name, names);
-  throw new HubertkitError(
-    'HK_NAME',
-    `There is no experiment "${name}".${near ? ` Did you mean "${near}"?` : ''} There are: ${names.join(', ')}.`,
+  throw unknownName(
+    'experiment',
+    name,
+    all.map((experiment) => experiment.name),
   );
 }
 
@@ -142,7 +152,29 @@ export function allExperiments(): readonly Experiment[] {
   return (require('../../experiments') as typeof import('../../experiments')).experiments;
 }
 
-function scaleOf(preset: PresetName, config: PretrainConfig): Scale {
+/** The cells with these names, in the order of the grid. @throws HK_NAME naming the nearest */
+function chosenCells(grid: Cell[], names: readonly string[] | undefined): Cell[] {
+  if (!names) return grid;
+  const all = grid.map(({ name }) => name);
+  for (const name of names) if (!all.includes(name)) throw unknownName('cell', name, all);
+  return grid.filter(({ name }) => names.includes(name));
+}
+
+function unknownName(what: string, name: string, names: string[]): HubertkitError {
+  const near = nearest(name, names);
+  return new HubertkitError(
+    'HK_NAME',
+    `There is no ${what} "${name}".${near ? ` Did you mean "${near}"?` : ''} There are: ${names.join(', ')}.`,
+  );
+}
+
+function scaleOf(
+  preset: PresetName,
+  config: PretrainConfig,
+  labelMinutes: readonly number[] = sizes[preset].labels,
+): Scale {
+  if (!(labelMinutes.length > 0 && labelMinutes.every((minutes) => minutes > 0)))
+    throw new HubertkitError('HK_ARGUMENT', `Label minutes are numbers above 0, got ${labelMinutes.join(', ')}.`);
   const { layers } = modelConfig(config);
   const [first, later] = recipe(preset).schedule;
   const middle = Math.min(layers, Math.ceil(layers / 2));
@@ -151,7 +183,7 @@ function scaleOf(preset: PresetName, config: PretrainConfig): Scale {
     preset,
     layers,
     middle,
-    labelMinutes: sizes[preset].labels,
+    labelMinutes: [...labelMinutes].sort((a, b) => a - b),
     first: (length, changes) => ({ teacher: 'mfcc', clusters: first.clusters, length, ...changes }),
     later: (length, changes) => ({ teacher: { layer: middle }, clusters: later.clusters, init, length, ...changes }),
   };

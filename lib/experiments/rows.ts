@@ -60,7 +60,7 @@ export interface FinetuneRow extends Place, Origin, CellFineTuning {
   auc: number;
   aucLog: number;
   aucCer: number;
-  /** Until the curve is where the one of k = 0 (same seed, model and labels) ends; null: never. Absent for the random control. */
+  /** Until the curve is where the one of k = 0 (same seed, model and labels) ends; null: never. Absent where there is none. */
   updatesToBaselineWer?: number | null;
   updatesToBaselineCer?: number | null;
   bestUpdate: number;

@@ -236,7 +236,7 @@ async function claimFolder(folder: string, config: FinetuneConfig): Promise<Fine
     await writeFileAtomic(file, yaml.stringify(config));
     return undefined;
   }
-  const difference = firstDifference(config, yaml.parse(fs.readFileSync(file, 'utf8')));
+  const difference = firstDifference(comparable(config), comparable(yaml.parse(fs.readFileSync(file, 'utf8'))));
   if (difference !== undefined) {
     throw new HubertkitError(
       'HK_MISMATCH',
@@ -246,6 +246,9 @@ async function claimFolder(folder: string, config: FinetuneConfig): Promise<Fine
   const result = path.join(folder, 'result.json');
   return fs.existsSync(result) ? readJson<FinetuneResult>(result) : undefined;
 }
+
+/** Threads may change between resumes, and a path may be written otherwise. */
+const comparable = (config: FinetuneConfig) => ({ ...config, threads: 0, source: path.resolve(config.source) });
 
 /** What a resume needs beside the weights. */
 interface TuningState {
@@ -584,7 +587,7 @@ const nothingRecognised = 0.9;
 /** Lower WER, then lower CER; while hardly a word is right, lower CER alone. */
 export function isBetter(a: { wer: number; cer: number }, b: { wer: number; cer: number } | undefined): boolean {
   if (!b) return true;
-  const [wa, wb] = [Math.max(a.wer, nothingRecognised), Math.max(b.wer, nothingRecognised)];
+  const [wa, wb] = [Math.min(a.wer, nothingRecognised), Math.min(b.wer, nothingRecognised)];
   return wa < wb || (wa === wb && a.cer < b.cer);
 }
 

@@ -26,7 +26,7 @@ export interface ResetSweepOptions extends Omit<FinetuneOptions, 'resetTop' | 'd
 }
 
 export interface ResetSweepHooks {
-  /** Folder of the variants and of summary.json. Default: finetune in the run, or beside the model folder. */
+  /** Folder of the variants and of summary-reset.json or summary-drop.json. Default: finetune in the run, or beside the model folder. */
   out?: string;
   onProgress?: (progress: SweepProgress) => void;
   signal?: AbortSignal;
@@ -76,7 +76,7 @@ export interface SweepRow {
   };
 }
 
-/** summary.json of a sweep. */
+/** summary-reset.json or summary-drop.json. */
 export interface ResetSweepSummary {
   mode: 'reset' | 'drop';
   freeze: string;
@@ -107,7 +107,7 @@ interface Finished extends Variant {
 }
 
 /**
- * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes summary.json. Of a small model on a CPU each
+ * Runs every variant that is not finished yet, seed by seed with k = 0 first, and writes the summary. Of a small model on a CPU each
  * variant has one thread (unless `threads` says otherwise) and as many run at once as there are cores: two threads are hardly faster
  * than one there, two processes are twice as fast.
  *

@@ -14,7 +14,7 @@ import {
 } from './chart';
 import { type ErrorKey, type ErrorRate, errorEstimate, errorRates, isSaturated } from './errors';
 import type { FineTuning, Sweep } from './read';
-import { type Estimate, groupVariants } from './statistics';
+import { type Estimate, groupVariants, protocolOf } from './statistics';
 
 export function errorByReset(runs: FineTuning[], sweeps: Sweep[]): Chart | undefined {
   if (!runs.length) return undefined;
@@ -35,27 +35,29 @@ export function errorByReset(runs: FineTuning[], sweeps: Sweep[]): Chart | undef
   };
 }
 
-/** One error measure: resets, drops, and the control as a level. */
+/** One error measure: a curve of the resets and one of the drops of each protocol, and the control as a level. */
 function errorView(runs: FineTuning[], key: ErrorKey, name: string): View {
-  const points = {
-    reset: [] as [number, Estimate][],
-    drop: [] as [number, Estimate][],
-    random: [] as [number, Estimate][],
-  };
-  for (const { runs: members } of groupVariants(runs)) {
+  const curves = new Map<string, [number, Estimate][]>();
+  const levels: [string, number][] = [];
+  for (const { name: variant, runs: members } of groupVariants(runs)) {
     const error = errorEstimate(members, key);
+    if (!error) continue;
     const { random, dropTop, resetTop } = members[0];
-    if (error)
-      points[random ? 'random' : dropTop > 0 ? 'drop' : 'reset'].push([random ? 0 : dropTop || resetTop, error]);
+    const curve = `${dropTop > 0 ? 'drop' : 'reset'} top k${protocolOf(members[0])}`;
+    if (random) levels.push([variant, error.mean]);
+    else curves.set(curve, [...(curves.get(curve) ?? []), [dropTop || resetTop, error]]);
   }
-  const ks = [...points.reset, ...points.drop].map(([k]) => k);
-  const level = points.random.flatMap(([, { mean }]) =>
-    [Math.min(0, ...ks), Math.max(1, ...ks)].map((k) => [k, percent(mean)]),
-  );
+  const ks = [...curves.values()].flatMap((points) => points.map(([k]) => k));
+  const ends = [Math.min(0, ...ks), Math.max(1, ...ks)];
   const series = [
-    ...interval('reset top k', points.reset, 0),
-    ...interval('drop top k', points.drop, 1),
-    line('random initialisation', level, 'random'),
+    ...[...curves].flatMap(([curve, points], index) => interval(curve, points, index)),
+    ...levels.map(([variant, level]) =>
+      line(
+        variant,
+        ends.map((k) => [k, percent(level)]),
+        'random',
+      ),
+    ),
   ];
   return {
     id: `error-by-k-${key}`,

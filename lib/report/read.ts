@@ -73,7 +73,10 @@ export interface FineTuning {
   trainMinutes?: number;
   updatesToTau?: number | null;
   auc?: number;
+  /** `all`: everything but the head rested at first. */
   freeze?: string;
+  /** Budget of transcribed minutes; 0: all there is. */
+  labelMinutes?: number;
   points: { update: number; wer: number; cer?: number }[];
 }
 

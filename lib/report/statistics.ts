@@ -19,11 +19,15 @@ export function estimate(values: number[]): Estimate {
   return { mean, low: Math.max(0, mean - half), high: mean + half, n };
 }
 
+/** What differs between fine-tunings of one run beside how they begin: what rests at first and how much is transcribed. */
+export function protocolOf({ freeze, labelMinutes }: FineTuning): string {
+  return `${freeze === 'all' ? ', all frozen at first' : ''}${labelMinutes ? `, ${labelMinutes} min of labels` : ''}`;
+}
+
 /** What differs between fine-tunings of one sweep, seeds aside. */
 export function variantName(run: FineTuning): string {
-  if (run.random) return 'random initialisation';
-  if (run.dropTop > 0) return `drop ${run.dropTop}`;
-  return `k = ${run.resetTop}`;
+  const start = run.random ? 'random initialisation' : run.dropTop > 0 ? `drop ${run.dropTop}` : `k = ${run.resetTop}`;
+  return `${start}${protocolOf(run)}`;
 }
 
 /** Fine-tunings grouped by variant: k rising, then drops, then the random control. */

@@ -1,5 +1,5 @@
 /**
- * Checkpoints of a run: iteration-N/checkpoints/step-NNNNNN/{model.safetensors, config.json, optimizer.safetensors, state.json, DONE}.
+ * Checkpoints of a run: iteration-N/checkpoints/step-NNNNNN/{model.safetensors, model.json, optimizer.safetensors, state.json, DONE}.
  * A checkpoint is written under a temporary name and renamed, and counts only when DONE exists. Only the newest one has the
  * optimizer state (it is the one that a resume starts from); of the older ones those at evenly spaced updates are kept.
  */

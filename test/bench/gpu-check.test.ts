@@ -86,7 +86,9 @@ describe('the comparison with PyTorch', () => {
   const updates = done('updates base bf16', { updates: [update] });
 
   test('has a ratio where both compute the same', () => {
-    expect(comparison('base', [step, updates, eager(5.001), done('ceilings', { bf16_tflops: 788 })])).toMatchObject({
+    expect(
+      comparison('base', 'bf16', [step, updates, eager(5.001), done('ceilings', { bf16_tflops: 788 })]),
+    ).toMatchObject({
       audio_s_per_s: 8580,
       shareOfMatmulCeiling: 0.5,
       eager: { audio_s_per_s: 3432, sameUpdates: true, timesAsFast: 2.5 },
@@ -94,7 +96,7 @@ describe('the comparison with PyTorch', () => {
   });
 
   test('has none where they do not, or where that was not found out', () => {
-    const parts = (...more: PartResult[]) => (comparison('base', [step, ...more]) as { eager: object }).eager;
+    const parts = (...more: PartResult[]) => (comparison('base', 'bf16', [step, ...more]) as { eager: object }).eager;
     expect(parts(updates, eager(5.5))).toEqual({ audio_s_per_s: 3432, sameUpdates: false, timesAsFast: undefined });
     expect(parts(eager(5))).toMatchObject({ sameUpdates: 'not compared', timesAsFast: undefined });
   });

@@ -116,6 +116,16 @@ test('cells of a seed come together, and no two seeds share one of an iteration'
   expect(seeds(1).filter((seed) => seeds(2).includes(seed))).toEqual([]);
 });
 
+test('cells and label budgets can be chosen', () => {
+  const { cells: chosen, experiment, scale } = plan('layer-reset', { cells: ['two-iterations'], labelMinutes: [20] });
+  expect(new Set(chosen.map(({ cell }) => cell.name))).toEqual(new Set(['two-iterations']));
+  expect(new Set(chosen.flatMap(({ fineTunings }) => fineTunings.map((t) => t.labelMinutes)))).toEqual(new Set([20]));
+  const control = experiment.comparisons(scale).find(({ baseline }) => baseline.name === 'random initialisation');
+  expect(control?.others[0].where).toMatchObject({ k: 0, mode: 'reset', labelMinutes: 20 });
+  expect(() => plan('layer-reset', { cells: ['two-iteration'] })).toThrow('Did you mean "two-iterations"?');
+  expect(() => plan('layer-reset', { labelMinutes: [0] })).toThrow('Label minutes are numbers above 0, got 0.');
+});
+
 test('a name that is not there suggests the nearest', () => {
   expect(() => plan('layer-rest')).toThrow(
     expect.objectContaining({ code: 'HK_NAME', message: expect.stringContaining('Did you mean "layer-reset"?') }),
