@@ -12,6 +12,7 @@ import { type ProfiledOp, profileByKind } from '../lib/bench/profile';
 import type { StepBenchResult } from '../lib/bench/step';
 import { packageRoot } from '../lib/binding';
 import type { Check } from '../lib/doctor';
+import { writeJsonAtomic } from '../lib/formats/atomic';
 import { casesOf, type SelftestSummary } from '../lib/selftest';
 import { type PyTorchOnGpu, sameUpdate, type Update } from './peers/step';
 
@@ -313,10 +314,10 @@ export function comparison(preset: string, precision: 'f32' | 'bf16', done: Part
   };
 }
 
-function write(file: string, results: Results): void {
+/** Numbers with six digits. */
+function shortened(results: Results): unknown {
   const short = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
-  fs.writeFileSync(`${file}.part`, `${JSON.stringify(results, short, 1)}\n`);
-  fs.renameSync(`${file}.part`, file);
+  return JSON.parse(JSON.stringify(results, short));
 }
 
 /** What scripts/gpu-check.sh pack wrote about the build. */
@@ -351,7 +352,7 @@ async function main(file: string): Promise<void> {
     if (part.name.startsWith('selftest') && !part.name.includes('alone')) queue.unshift(...alone(done));
     results.comparisons = compared.map(([preset, precision]) => comparison(preset, precision, results.parts));
     results.complete = queue.length === 0;
-    write(file, results);
+    await writeJsonAtomic(file, shortened(results));
   }
   process.exit(results.parts.every(({ status }) => status === 'ok') ? 0 : 1); // whoever was left behind is not waited for
 }

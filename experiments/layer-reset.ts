@@ -65,34 +65,33 @@ const speed: Outcome = {
 
 type Model = (typeof models)[number];
 
-const whereTuned = ({ cell, iteration }: Omit<Model, 'title'>, labelMinutes: number) => ({
-  of: (k: number | null, mode: string, freeze = 'pretrained-only') => ({
-    cell,
-    iteration,
-    k,
-    mode,
-    freeze,
-    labelMinutes,
-  }),
+/** Where the fine-tunings of a model stand in the results. */
+const fineTuned =
+  ({ cell, iteration }: Omit<Model, 'title'>, labelMinutes: number) =>
+  (k: number | null, mode: string, freeze = 'pretrained-only') => ({ cell, iteration, k, mode, freeze, labelMinutes });
+
+/** The outcome with what it is about. */
+const labelled = (outcome: Outcome, { title }: Model, minutes: number): Outcome => ({
+  ...outcome,
+  label: `${outcome.label}, ${title}, ${minutes} min of labels`,
 });
 
 /** What pretraining is worth: k = 0 beside the control. */
 function againstControl(outcome: Outcome, model: Model, minutes: number): Comparison {
-  const control = whereTuned({ cell: 'two-iterations', iteration: 1 }, minutes).of(null, 'random');
+  const control = fineTuned({ cell: 'two-iterations', iteration: 1 }, minutes)(null, 'random');
   return {
-    outcome: { ...outcome, label: `${outcome.label}, ${model.title}, ${minutes} min of labels` },
+    outcome: labelled(outcome, model, minutes),
     baseline: { name: 'random initialisation', where: control },
-    others: [{ name: 'k = 0', where: whereTuned(model, minutes).of(0, 'reset') }],
+    others: [{ name: 'k = 0', where: fineTuned(model, minutes)(0, 'reset') }],
   };
 }
 
 function sweep(outcome: Outcome, model: Model, minutes: number, others: CellFineTuning[]) {
-  const { of: where } = whereTuned(model, minutes);
+  const where = fineTuned(model, minutes);
   const name = ({ k, mode, freeze }: CellFineTuning) =>
     `${mode === 'drop' ? 'drop' : 'k'} = ${k}${freeze === 'all' ? ', all frozen at first' : ''}`;
-  const amount = `${minutes} min of labels`;
   return {
-    outcome: { ...outcome, label: `${outcome.label}, ${model.title}, ${amount}` },
+    outcome: labelled(outcome, model, minutes),
     baseline: { name: 'k = 0', where: where(0, 'reset') },
     others: others.map((tuning) => ({ name: name(tuning), where: where(tuning.k, tuning.mode, tuning.freeze) })),
   } satisfies Comparison;

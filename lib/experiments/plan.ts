@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import { HubertkitError } from '../errors';
 import type { FinetuneOptions } from '../finetune';
 import type { PresetName } from '../nn/config';
-import { modelConfig, nearest, type PretrainConfig, type PretrainOptions, resolveConfig } from '../train';
+import { didYouMean, modelConfig, type PretrainConfig, type PretrainOptions, resolveConfig } from '../train';
 import { recipe } from '../train/recipes';
 import type { Cell, CellFineTuning, Experiment, Scale, Stage } from './experiment';
 import { iterationKey } from './pool';
@@ -161,10 +161,9 @@ function chosenCells(grid: Cell[], names: readonly string[] | undefined): Cell[]
 }
 
 function unknownName(what: string, name: string, names: string[]): HubertkitError {
-  const near = nearest(name, names);
   return new HubertkitError(
     'HK_NAME',
-    `There is no ${what} "${name}".${near ? ` Did you mean "${near}"?` : ''} There are: ${names.join(', ')}.`,
+    `There is no ${what} "${name}".${didYouMean(name, names)} There are: ${names.join(', ')}.`,
   );
 }
 

@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import { HubertkitError } from '../errors';
-import { nearest } from '../train/nearest';
+import { didYouMean } from '../train/nearest';
 
 const share = z.number().min(0).max(1);
 const count = z.int().min(0);
@@ -127,11 +127,8 @@ export const isWide = ({ hiddenSize }: ModelSize): boolean => hiddenSize >= 512;
 export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize): FinetuneConfig {
   for (const key of Object.keys(options)) {
     if (!(key in schema.shape)) {
-      const near = nearest(key, Object.keys(schema.shape));
-      throw new HubertkitError(
-        'HK_CONFIG',
-        `Unknown key "${key}" of fine-tuning.${near ? ` Did you mean "${near}"?` : ''}`,
-      );
+      const meant = didYouMean(key, Object.keys(schema.shape));
+      throw new HubertkitError('HK_CONFIG', `Unknown key "${key}" of fine-tuning.${meant}`);
     }
   }
   const wide = isWide(size);

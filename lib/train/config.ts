@@ -8,7 +8,7 @@ import * as yaml from 'yaml';
 import * as z from 'zod';
 import { HubertkitError } from '../errors';
 import { type HubertConfig, hubertConfig, type PresetName, presets } from '../nn/config';
-import { nearest } from './nearest';
+import { didYouMean } from './nearest';
 import { recipe } from './recipes';
 
 const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
@@ -330,8 +330,7 @@ function refuseUnknownKeys(schema: z.core.$ZodType, value: unknown, at: string):
 }
 
 function hint(name: string, candidates: readonly string[]): string {
-  const near = nearest(name, candidates);
-  return near ? ` Did you mean "${near}"?` : ` Known: ${candidates.join(', ')}.`;
+  return didYouMean(name, candidates) || ` Known: ${candidates.join(', ')}.`;
 }
 
 /** What no single key can say. */

@@ -13,7 +13,7 @@ export {
   type Teacher,
 } from './config';
 export { type Metrics, readMetrics } from './metrics';
-export { editDistance, nearest } from './nearest';
+export { didYouMean, editDistance, nearest } from './nearest';
 export { type PretrainResult, pretrain } from './pretrain';
 export type { Progress } from './progress';
 export { hasRun, openRun, type Run, type RunIteration, type SystemInfo } from './run';

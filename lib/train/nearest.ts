@@ -1,5 +1,11 @@
 /** The nearest of some names: what an error about an unknown key suggests. */
 
+/** ` Did you mean "x"?`, or nothing when no candidate is near enough to be meant. */
+export function didYouMean(name: string, candidates: readonly string[]): string {
+  const near = nearest(name, candidates);
+  return near ? ` Did you mean "${near}"?` : '';
+}
+
 /** Levenshtein distance: insertions, deletions and substitutions that turn `a` into `b`. */
 export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
