@@ -1,8 +1,8 @@
 /** Centroids with their origin: what turns features into labels, and how files say which centroids made them. */
-import * as crypto from 'node:crypto';
 import { wrappedAsync } from '../binding/index';
 import { HubertkitError } from '../errors';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors';
+import { sha256 } from '../formats/sha256';
 
 /** What the centroids are centroids of. */
 export interface FeatureKind {
@@ -23,7 +23,7 @@ const assignRows = 16384; // bounds the copy that the native side works on
 
 /** First 16 hexadecimal digits of sha256(clusters, dim as little-endian u32; centroids as little-endian f32). */
 export function fingerprintOf(centroids: Float32Array, clusters: number, dim: number): string {
-  const hash = crypto.createHash('sha256').update(new Uint8Array(new Uint32Array([clusters, dim]).buffer));
+  const hash = sha256().update(new Uint8Array(new Uint32Array([clusters, dim]).buffer));
   hash.update(new Uint8Array(centroids.buffer, centroids.byteOffset, centroids.byteLength));
   return hash.digest('hex').slice(0, 16);
 }

@@ -8,10 +8,10 @@
  * All numbers little-endian; `checksum` = first 16 hexadecimal digits of sha256 over everything before its JSON. A file without
  * its end is truncated and refused.
  */
-import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import { HubertkitError } from '../errors';
 import { ioError, writeAtomically } from '../formats/atomic';
+import { sha256 } from '../formats/sha256';
 import type { FeatureKind } from './codebook';
 
 export interface LabelsHeader extends FeatureKind {
@@ -98,7 +98,7 @@ type Entries = Iterable<[string, ArrayLike<number>]> | AsyncIterable<[string, Ar
 export async function writeLabels(file: string, header: LabelsHeader, entries: Entries): Promise<void> {
   const { fingerprint, feature, layer, rate, clusters } = header;
   const width = clusters <= 65536 ? 2 : 4;
-  const hash = crypto.createHash('sha256');
+  const hash = sha256();
   const seen = new Set<string>();
   let units = 0;
   await writeAtomically(file, async (handle) => {
@@ -155,7 +155,7 @@ export async function readLabels(file: string): Promise<LabelSet> {
     throw ioError('read', file, cause);
   });
   const { header, width, body, bodyEnd, end } = frame(file, bytes);
-  const checksum = crypto.createHash('sha256').update(bytes.subarray(0, bodyEnd)).digest('hex').slice(0, 16);
+  const checksum = sha256().update(bytes.subarray(0, bodyEnd)).digest('hex').slice(0, 16);
   if (checksum !== end.checksum)
     throw new HubertkitError(
       'HK_FORMAT',
