@@ -360,6 +360,16 @@ void kmeans_assign(int64_t n, int64_t d, int64_t clusters) {
   same("kmeans_assign", {x, centroids}, {ints_out({n}), floats({n})});
 }
 
+// Labels of no cluster, clusters of many pieces and without rows, weights that count up to the largest number.
+void kmeans_update(int64_t n, int64_t d, int64_t clusters) {
+  Tensor labels = integers({n}, -1, (int)clusters + 1), weights = integers({clusters}, 0, 3);
+  for (int64_t i = 0; i < n / 2; i++) labels.as<int32_t>()[i] = 0;
+  weights.as<int32_t>()[clusters - 1] = 2147483646;
+  same("kmeans_update", {floats({n, d}), labels, floats({clusters, d}), weights}, {floats({clusters, d}), ints_out({clusters})}, {}, 1e-6);
+}
+
+void mfcc(int64_t b, int64_t n) { same("mfcc", {floats({b, n}, 0.2f, 0.5f)}, {floats({b, (n - 400) / 160 + 1, 39})}); }
+
 // Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
 void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
   const int64_t d = heads * depth;
@@ -514,6 +524,11 @@ void ops_of_f32() {
   kmeans_assign(1, 1, 1);
   kmeans_assign(67, 19, 128);
   kmeans_assign(130, 5, 201);
+  mfcc(1, 400);
+  mfcc(3, 1899);
+  kmeans_update(1, 1, 1);
+  kmeans_update(67, 131, 300);
+  kmeans_update(1700, 5, 7);
   ctc(4, 9, 5, 3, 0, true);
   ctc(3, 131, 33, 17, 32, false);
   ctc(2, 600, 4, 150, 2, false);
