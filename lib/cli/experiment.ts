@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { HubertkitError } from '../errors';
+import type { AnalysisMetric } from '../analysis';
 import type { ExperimentProgress } from '../experiments/engine';
 import type { Estimate } from '../experiments/estimate';
 import type { ExperimentOptions } from '../experiments/plan';
@@ -20,6 +21,8 @@ interface Options {
   finetuneUpdates?: string;
   set?: string[];
   alignments?: string[];
+  metrics?: string;
+  finetuneCorpus?: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -46,6 +49,8 @@ export function register(program: Command): void {
       collect,
     )
     .option('--alignments <path>', 'a file or folder of alignments beside those of the corpus (repeatable)', collect)
+    .option('--metrics <names>', "what layers are measured by, as analyze takes it (default: the experiment's own)")
+    .option('--finetune-corpus <corpus>', 'transcribed speech to fine-tune on (default: the corpus of pretraining)')
     .option('--dry-run', 'print cells, updates, audio-hours and the predicted time; nothing is trained')
     .option('--json', 'end with one JSON line')
     .action((names: string[], options: Options) => run(({ signal }) => start(names, options, signal)));
@@ -80,9 +85,11 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     ...(o.labelMinutes !== undefined && { labelMinutes: o.labelMinutes.split(',').map(Number) }),
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),
-    ...(o.finetuneUpdates !== undefined && {
-      finetune: { updates: integer('--finetune-updates', o.finetuneUpdates, 1) },
-    }),
+    finetune: {
+      ...(o.finetuneUpdates !== undefined && { updates: integer('--finetune-updates', o.finetuneUpdates, 1) }),
+      ...(o.finetuneCorpus && { corpus: o.finetuneCorpus }),
+    },
+    ...(o.metrics !== undefined && { metrics: o.metrics.split(',') as AnalysisMetric[] }),
     ...(o.alignments && { alignments: o.alignments }),
     set: (o.set ?? []).reduce<unknown>(applySet, {}) as ExperimentOptions['set'],
   };

@@ -3,6 +3,7 @@
  * default written out, and which iterations are trained anew (cells that begin alike share what they begin with).
  */
 import * as path from 'node:path';
+import { type AnalysisMetric, checkMetrics } from '../analysis/metrics';
 import { HubertkitError } from '../errors';
 import type { FinetuneOptions } from '../finetune';
 import type { PresetName } from '../nn/config';
@@ -28,6 +29,8 @@ export interface ExperimentOptions {
   corpus?: string;
   /** Files or folders of alignments beside those of the corpus. */
   alignments?: readonly string[];
+  /** What layers are measured by. Default: the experiment's own; without phone alignments for example cka and rank. */
+  metrics?: readonly AnalysisMetric[];
   /** Default runs/experiments/<name>. Experiments side by side share the iterations that they have in common. */
   out?: string;
   /** Other keys of the pretraining's configuration, for every cell. */
@@ -54,6 +57,7 @@ export interface Plan {
   seeds: number[];
   corpus: string;
   alignments: string[];
+  metrics: AnalysisMetric[];
   /** The embedded corpus is to be made here. */
   makes?: { folder: string; minutes: number };
   out: string;
@@ -128,6 +132,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
     seeds: numbers,
     corpus,
     alignments: [...(o.alignments ?? [])],
+    metrics: checkMetrics(o.metrics ?? experiment.metrics ?? ['clusters', 'cka']),
     ...(o.corpus === undefined && { makes: { folder, minutes: corpusMinutes } }),
     out,
     unitUpdates: Math.round(unitUpdates),
