@@ -15,6 +15,7 @@ interface Options {
   seeds: string;
   budget?: string;
   cells?: string;
+  k?: string;
   labelMinutes?: string;
   corpus?: string;
   out?: string;
@@ -39,6 +40,10 @@ export function register(program: Command): void {
       'hours of audio that pretraining processes for one seed (default depends on the preset)',
     )
     .option('--cells <list>', 'only these cells of the grid, for example layer-1,layer-4 (default: all)')
+    .option(
+      '--k <list>',
+      'of the fine-tunings only those with so many blocks begun anew, for example 2,4 (default: all)',
+    )
     .option('--label-minutes <list>', 'minutes of transcribed audio to fine-tune on (default depends on the preset)')
     .option('--corpus <corpus>', 'as pretrain takes it (default: an hour of the embedded corpus)')
     .option('-o, --out <folder>', 'folder of the experiments, each in one of its name (default: runs/experiments)')
@@ -82,6 +87,7 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     seeds: integer('--seeds', o.seeds, 1),
     ...(o.budget !== undefined && { audioHours: hours }),
     ...(o.cells !== undefined && { cells: o.cells.split(',') }),
+    ...(o.k !== undefined && { k: o.k.split(',').map(Number) }),
     ...(o.labelMinutes !== undefined && { labelMinutes: o.labelMinutes.split(',').map(Number) }),
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),

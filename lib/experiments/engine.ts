@@ -125,7 +125,8 @@ async function pretrainingCost(folder: string): Promise<Pick<CellCost, 'audioSec
 async function claimFolder(plan: Plan): Promise<void> {
   const { experiment, preset, corpus, alignments, metrics, unitUpdates, finetune, cells, out } = plan;
   const file = path.join(out, 'experiment.json');
-  const grid = cells.filter(({ seed }) => seed === 1).map(({ cell, keys }) => ({ ...cell, key: keys.at(-1) }));
+  const first = cells.filter(({ seed }) => seed === 1);
+  const grid = first.map(({ cell, keys, fineTunings }) => ({ ...cell, fineTunings, key: keys.at(-1) }));
   const claim = {
     experiment: experiment.name,
     question: experiment.question,

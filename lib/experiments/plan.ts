@@ -23,6 +23,8 @@ export interface ExperimentOptions {
   audioHours?: number;
   /** Of the grid only these cells. Default: all. */
   cells?: readonly string[];
+  /** Of the fine-tunings only those with so many blocks begun anew or taken off, with none, and the control. Default: all. */
+  k?: readonly number[];
   /** Minutes of transcribed audio that models are fine-tuned on. Default: depends on preset. */
   labelMinutes?: readonly number[];
   /** What openCorpus takes. Default: the embedded corpus, an hour of it, made in corpora/ when it is not there. */
@@ -104,6 +106,8 @@ export function planExperiment(o: ExperimentOptions): Plan {
   const { preset = 'nano', seeds = 3, set = {}, finetune = {} } = o;
   if (!(Number.isInteger(seeds) && seeds >= 1))
     throw new HubertkitError('HK_ARGUMENT', `An experiment needs at least one seed, got ${seeds}.`);
+  if (o.k?.some((blocks) => !Number.isInteger(blocks)))
+    throw new HubertkitError('HK_ARGUMENT', `Numbers of blocks are whole numbers, got ${o.k.join(', ')}.`);
   if (o.audioHours !== undefined && !(o.audioHours > 0))
     throw new HubertkitError('HK_ARGUMENT', `The budget is a number of audio-hours above 0, got ${o.audioHours}.`);
   const folder = path.join('corpora', `embedded-${corpusMinutes}`);
@@ -122,7 +126,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
       const cellFolder = path.join(out, `seed-${seed}`, cell.name);
       const config = cellConfig(cell, { ...shared, out: cellFolder, seed: seed * seedStride }, unitUpdates);
       const keys = config.schedule.map((_, i) => iterationKey(config, i + 1));
-      return { seed, cell, folder: cellFolder, config, keys, fineTunings: cell.fineTunings ?? [] };
+      return { seed, cell, folder: cellFolder, config, keys, fineTunings: chosenTunings(cell, o.k) };
     }),
   );
   return {
@@ -163,6 +167,10 @@ function chosenCells(grid: Cell[], names: readonly string[] | undefined): Cell[]
   const all = grid.map(({ name }) => name);
   for (const name of names) if (!all.includes(name)) throw unknownName('cell', name, all);
   return grid.filter(({ name }) => names.includes(name));
+}
+
+function chosenTunings({ fineTunings = [] }: Cell, blocks: readonly number[] | undefined): CellFineTuning[] {
+  return fineTunings.filter(({ k }) => !blocks || !k || blocks.includes(k));
 }
 
 function unknownName(what: string, name: string, names: string[]): HubertkitError {

@@ -127,6 +127,20 @@ test('cells and label budgets can be chosen', () => {
   expect(() => plan('layer-reset', { labelMinutes: [0] })).toThrow('Label minutes are numbers above 0, got 0.');
 });
 
+test('numbers of blocks can be chosen: k = 0 and the control stay', () => {
+  const [cell] = plan('layer-reset', { cells: ['two-iterations'], labelMinutes: [20], k: [2] }).cells;
+  expect(cell.fineTunings.map(({ iteration, mode, k, freeze }) => `${iteration} ${mode} ${k} ${freeze}`)).toEqual([
+    ...[1, 2].flatMap((i) => [
+      `${i} reset 0 pretrained-only`,
+      `${i} reset 2 pretrained-only`,
+      `${i} drop 2 pretrained-only`,
+      `${i} reset 2 all`,
+    ]),
+    '1 random null pretrained-only',
+  ]);
+  expect(() => plan('layer-reset', { k: [Number.NaN] })).toThrow('whole numbers');
+});
+
 test('layers are measured by what is asked for, and models fine-tuned on the corpus that is named', () => {
   expect(plan('layer-reset', {}).metrics).toEqual(['clusters', 'cka']);
   const other = plan('layer-reset', { metrics: ['cka', 'rank'], finetune: { corpus: 'manifest:prompts' } });
