@@ -145,6 +145,7 @@ test.each([
   [{ resetTop: 1, dropTop: 1 }, 'choose one'],
   [{ random: true, resetTop: 1 }, 'random'],
   [{ learningrate: 1 }, 'Did you mean "learningRate"'],
+  [{ corpus: undefined }, 'needs transcribed audio'],
 ] as [Partial<FinetuneOptions>, string][])('options that make no sense are refused: %j', async (wrong, message) => {
   await expect(finetune({ ...shared, ...wrong }, { out: path.join(root, 'refused') })).rejects.toMatchObject({
     code: 'HK_CONFIG',
