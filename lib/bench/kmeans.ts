@@ -44,7 +44,8 @@ export async function kmeansWork(options: KmeansBenchOptions): Promise<KmeansWor
   const { clusters, dim, frames, device, threads = os.availableParallelism() } = options;
   await wrappedAsync((n) => n.setThreads(threads));
   const random = pseudoRandom(1);
-  const rows = Float32Array.from({ length: frames * dim }, () => random() - 0.5);
+  const rows = new Float32Array(frames * dim);
+  for (let i = 0; i < rows.length; i++) rows[i] = random() - 0.5;
   const centroids = rows.slice(0, clusters * dim);
   const inputs = [
     { shape: [frames, dim], data: rows },

@@ -54,7 +54,7 @@ function driver(version: number, init: number): string {
 describe('devices', () => {
   test('the CPU says what it is', () => {
     const { variant, total } = native().deviceInfo('cpu');
-    expect(variant).toMatch(/^(portable|avx2|avx512)$/);
+    expect(variant).toMatch(/^(portable|avx2|avx512|avx512_bf16)$/);
     expect(total).toBeGreaterThan(2 ** 28);
   });
 

@@ -145,11 +145,18 @@ test.each([
   [{ resetTop: 1, dropTop: 1 }, 'choose one'],
   [{ random: true, resetTop: 1 }, 'random'],
   [{ learningrate: 1 }, 'Did you mean "learningRate"'],
-  [{ corpus: undefined }, 'needs transcribed audio'],
 ] as [Partial<FinetuneOptions>, string][])('options that make no sense are refused: %j', async (wrong, message) => {
   await expect(finetune({ ...shared, ...wrong }, { out: path.join(root, 'refused') })).rejects.toMatchObject({
     code: 'HK_CONFIG',
     message: expect.stringContaining(message),
+  });
+});
+
+test('without a corpus the folder of a model says that it needs one, and how it is given', async () => {
+  const { corpus: _, ...options } = shared;
+  await expect(finetune(options, { out: path.join(root, 'refused') })).rejects.toMatchObject({
+    code: 'HK_CONFIG',
+    message: expect.stringMatching(/model needs transcribed audio: give `corpus` \(--corpus KIND:FOLDER\)/),
   });
 });
 
