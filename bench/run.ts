@@ -7,7 +7,7 @@ import { dataWork, batchRate } from '../lib/bench/data';
 import { kmeansWork } from '../lib/bench/kmeans';
 import { noise } from '../lib/bench/mfcc';
 import { spread, timed } from '../lib/bench/median';
-import { measureRoofline, type Roofline } from '../lib/bench/roofline';
+import { measureRoofline, productRate, type Roofline } from '../lib/bench/roofline';
 import { benchStep, type StepBenchOptions } from '../lib/bench/step';
 import { wrapped, wrappedAsync } from '../lib/binding';
 import { EXIT, integer, printError } from '../lib/cli/command';
@@ -75,16 +75,15 @@ async function stepSuite(
     for (const precision of precisions()) {
       progress(`step of ${work}, ${precision}`);
       const profile = options.preset === 'base' && options.batch > 1;
-      const r = await benchStep({ ...options, precision, threads, profile });
+      const r = await benchStep({ ...options, precision, threads, profile, roofline });
       if (r.profile) profiles.push({ work: `${work}, ${precision}`, ops: r.profile });
-      const peak = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
       const { audio_s_per_s, gflops } = r;
       measured.push({
         suite: 'step',
         name: `${work}, ${precision}`,
         seconds: { median: r.step_s, low: r.low_s, high: r.high_s, n: r.steps },
         rates: { audio_s_per_s, gflops, rss_mib: r.rss_bytes / 2 ** 20 },
-        floor_s: r.gflop / peak,
+        floor_s: r.gflop / productRate(roofline, precision),
       });
     }
   }

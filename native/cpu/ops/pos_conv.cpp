@@ -1,7 +1,8 @@
 // Positional convolution: a long grouped convolution over time that keeps the number of frames, with bias and GELU.
 //
 //   x [B, T, D], w [D, D/G, k], bias [D] -> z[b, t, o] = bias_o + sum_{i, j} w[o, i, j] x[b, t - k/2 + j, group(o) + i],  y = gelu(z)
-//   (x outside [0, T) is 0. An even k would give T + 1 frames: the last one is dropped.)
+//   (x outside [0, T) is 0. An even k would give T + 1 frames: the last one is dropped. A back-end may round the
+//   weights to the dtype of x; sums are f32.)
 //
 // Everything is done on planes: each channel's frames contiguous, with zeros around them. Then forward, data gradient and weight
 // gradient are one operation, rows slid along rows (correlate.h):
