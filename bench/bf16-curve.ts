@@ -8,80 +8,18 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { parseArgs } from 'node:util';
-import { SpeechSource } from '../lib/analysis/speech';
 import { packageRoot } from '../lib/binding';
-import { Codebook, fitKmeans } from '../lib/cluster';
-import { openCorpus } from '../lib/data/corpus';
-import { makeEmbeddedCorpus } from '../lib/data/embedded';
-import { frameCount } from '../lib/data/types';
-import { type PresetName, presets } from '../lib/nn/config';
+import type { PresetName } from '../lib/nn/config';
 import type { Precision } from '../lib/nn/graph';
-import { HubertModel } from '../lib/nn/model';
-import { ahead } from '../lib/train/ahead';
-import { cropBuckets, type Labelled, microBatches } from '../lib/train/batches';
-import { recipe } from '../lib/train/recipes';
-import { linearSchedule } from '../lib/train/schedule';
-import { framesOf } from '../lib/train/speech';
-import { mfccTeacher } from '../lib/train/teachers';
-import { loadBatch } from '../lib/train/updates';
+import { curveSpeech, lossCurve } from './curve';
 import { machine, table } from './measurement';
 
-const clusters = 100;
 /** Updates whose losses are averaged. */
 const window = 25;
 
-/** The training utterances with their MFCC clusters, one for each frame. */
-async function labelledSpeech(minutes: number, folder: string): Promise<Labelled[]> {
-  await makeEmbeddedCorpus({ out: folder, minutes, seed: 1 });
-  const corpus = await openCorpus(`embedded:${folder}`);
-  const train = corpus.utterances.filter((u) => u.split === 'train');
-  await using teacher = mfccTeacher({ corpus });
-  const rows: Float32Array[] = [];
-  for await (const features of teacher.features(train)) rows.push(features.rows);
-  const fit = await fitKmeans(rows, { clusters, dim: teacher.dim, seed: 1, nInit: 5 });
-  const labels = new Map<string, Int32Array>();
-  for await (const [id, all] of teacher.labels(train, new Codebook(fit, teacher.kind))) labels.set(id, all);
-  const step = teacher.rate / 50;
-  return train.map((utterance) => {
-    const all = labels.get(utterance.id)!;
-    return { utterance, labels: Int32Array.from({ length: frameCount(utterance.samples) }, (_, i) => all[step * i]) };
-  });
-}
-
-/** Masked loss in bits of each window of a training. */
-async function train(
-  speech: SpeechSource,
-  labelled: Labelled[],
-  preset: PresetName,
-  updates: number,
-  seed: number,
-  precision: Precision,
-): Promise<number[]> {
-  const { learningRate, warmup, clip, mask, maxSeconds, batchSeconds, loss } = recipe(preset);
-  const config = presets[preset];
-  await using model = HubertModel.create({ config, clusters, seed });
-  const order = microBatches(cropBuckets(labelled, framesOf(maxSeconds), framesOf(batchSeconds)), seed);
-  const batches = Array.from({ length: updates }, () => order.next().value);
-  const rate = linearSchedule({ peak: learningRate, updates, warmup });
-  const source = { speech, model: config, config: { mask } };
-  let update = 0;
-  const bits: number[] = [];
-  const numbered = batches.map((batch, i) => ({ batch, draw: i }));
-  for await (const { shape, input, maskedFrames } of ahead(numbered, ({ batch, draw }) =>
-    loadBatch(source, batch, seed, draw),
-  )) {
-    update++;
-    const { batch, samples } = shape;
-    const { masked } = await model.pretraining({ batch, samples, precision }).run(input, {
-      seed,
-      draw: update,
-      weights: { masked: loss.maskedWeight / maskedFrames, penalty: loss.penalty },
-      update: { learningRate: rate(update), step: update, clip },
-    });
-    bits.push(masked.loss / masked.frames / Math.LN2);
-  }
-  return Array.from({ length: Math.ceil(updates / window) }, (_, w) => mean(bits.slice(w * window, (w + 1) * window)));
-}
+/** Means over windows of updates. */
+const windowed = (bits: number[]) =>
+  Array.from({ length: Math.ceil(bits.length / window) }, (_, w) => mean(bits.slice(w * window, (w + 1) * window)));
 
 const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
@@ -123,12 +61,11 @@ async function main(): Promise<void> {
   const [updates, seeds, minutes] = [values.updates, values.seeds, values.minutes].map(Number);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-bf16-'));
   try {
-    const labelled = await labelledSpeech(minutes, path.join(folder, 'corpus'));
-    const speech = new SpeechSource(presets[preset]);
+    const speech = await curveSpeech(preset, minutes, folder);
     const curves: Record<Precision, number[][]> = { f32: [], bf16: [] };
     for (let seed = 1; seed <= seeds; seed++)
       for (const precision of ['f32', 'bf16'] as const) {
-        const curve = await train(speech, labelled, preset, updates, seed, precision);
+        const curve = windowed(await lossCurve(speech, { preset, updates, seed, precision }));
         process.stderr.write(`seed ${seed}, ${precision}: ${curve.at(-1)!.toFixed(3)} bits\n`);
         curves[precision].push(curve);
       }

@@ -14,6 +14,10 @@ import { packageRoot } from '../lib/binding';
 import type { Check } from '../lib/doctor';
 import { writeJsonAtomic } from '../lib/formats/atomic';
 import { casesOf, type SelftestSummary } from '../lib/selftest';
+import { presets } from '../lib/nn/config';
+import { type Curves, f32Difference, preparedCurves } from './curves';
+import type { AttentionComparison } from './peers/attention';
+import type { KmeansOnDevice } from './peers/others';
 import { type PyTorchOnGpu, sameUpdate, type Update } from './peers/step';
 
 /** Seconds that the parts have together: a call takes less than nine minutes, unpacking included. */
@@ -22,6 +26,8 @@ const TOTAL = 510;
 /** What a step computes: 172 s of audio in crops of 15.6 s. */
 const BATCH = 11;
 const SECONDS = 15.6;
+/** Of attention alone: a row's, to the next ten. */
+const FRAMES = 780;
 
 export interface Part {
   name: string;
@@ -64,6 +70,8 @@ interface Results {
   complete: boolean;
   parts: PartResult[];
   comparisons: unknown[];
+  /** Of one training, on the CPU (made before) and here. */
+  curves?: Curves & { f32Difference?: ReturnType<typeof f32Difference> };
 }
 
 /** Runs a command in a process group of its own, which is ended after `limit` seconds; one that even then does not end is left behind. */
@@ -237,9 +245,9 @@ const ops = (preset: string, precision: string): Part => ({
   limit: 60,
   read({ stdout }, failure) {
     const measured = lastJson(stdout) as (StepBenchResult & { profile: ProfiledOp[] }) | undefined;
-    return measured
-      ? { result: { roofline: measured.roofline, kinds: profileByKind(measured.profile) } }
-      : { reason: failure };
+    if (!measured) return { reason: failure };
+    const { roofline, utilisation, profile } = measured;
+    return { result: { roofline, utilisation, kinds: profileByKind(profile) } };
   },
 });
 
@@ -248,6 +256,41 @@ const peer = (what: 'updates' | 'eager' | 'compile', preset: string, precision: 
   command: own(what, preset, precision, `${BATCH}`, `${SECONDS}`),
   limit,
   needs: what === 'updates' ? undefined : 'ceilings',
+});
+
+/** Refuses values that are not those of PyTorch, and so have no ratio. */
+export function sameValues({ stdout }: Output, failure?: string): Reading {
+  const result = lastJson(stdout) as AttentionComparison | KmeansOnDevice | undefined;
+  return { result, reason: failure ?? (result?.sameValues ? undefined : 'the values are not those of PyTorch') };
+}
+
+/** Attention of a step of base: its frames, heads of 64. */
+function attention(): Part {
+  const { hiddenSize, heads } = presets.base;
+  const sizes = [BATCH, FRAMES, hiddenSize, heads].map(String);
+  return {
+    name: 'attention',
+    command: own('attention', 'cuda', ...sizes),
+    limit: 60,
+    needs: 'ceilings',
+    read: sameValues,
+  };
+}
+
+/** K = 500 of base's layers, 200,000 frames. */
+const kmeans: Part = {
+  name: 'k-means',
+  command: own('kmeans', 'cuda', '500', '768', '200000'),
+  limit: 90,
+  needs: 'ceilings',
+  read: sameValues,
+};
+
+/** 200 updates of small. */
+const curve = (precision: string): Part => ({
+  name: `curve ${precision}`,
+  command: own('curve', 'cuda', precision),
+  limit: 60,
 });
 
 /** What is worth most comes first. */
@@ -274,10 +317,15 @@ const parts: Part[] = [
   peer('eager', 'base', 'bf16', 60),
   peer('updates', 'base', 'f32', 40),
   peer('eager', 'base', 'f32', 60),
+  attention(),
+  kmeans,
+  curve('f32'),
+  curve('bf16'),
+  timedStep('large', 'bf16'),
+  ops('large', 'bf16'),
   sanitizer('memcheck'),
   peer('compile', 'base', 'bf16', 150),
   sanitizer('racecheck'),
-  timedStep('large', 'bf16'),
   timedStep('large', 'f32'),
   peer('updates', 'large', 'bf16', 60),
   peer('eager', 'large', 'bf16', 60),
@@ -314,6 +362,17 @@ export function comparison(preset: string, precision: 'f32' | 'bf16', done: Part
   };
 }
 
+/** The prepared curves, with those of the parts or why they are missing. */
+export function withCurves(prepared: Curves, done: PartResult[]): Results['curves'] {
+  const curves: Curves = { ...prepared, bits: { ...prepared.bits }, missing: { ...prepared.missing } };
+  for (const precision of ['f32', 'bf16'] as const) {
+    const part = done.find(({ name }) => name === `curve ${precision}`);
+    if (part?.status === 'ok') curves.bits[`cuda ${precision}`] = (part.result as { bits: number[] }).bits;
+    else curves.missing[`cuda ${precision}`] = part?.reason ?? 'not run yet';
+  }
+  return { ...curves, f32Difference: f32Difference(curves) };
+}
+
 /** Numbers with six digits. */
 function shortened(results: Results): unknown {
   const short = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
@@ -340,6 +399,7 @@ async function main(file: string): Promise<void> {
     parts: [],
     comparisons: [],
   };
+  const prepared = await preparedCurves().catch(() => undefined); // the parts that need them say why
   const queue = [...parts];
   for (let part = queue.shift(); part; part = queue.shift()) {
     process.stderr.write(`${part.name} ... `);
@@ -351,6 +411,7 @@ async function main(file: string): Promise<void> {
     if (part.name === 'card') Object.assign(results.machine, done.result);
     if (part.name.startsWith('selftest') && !part.name.includes('alone')) queue.unshift(...alone(done));
     results.comparisons = compared.map(([preset, precision]) => comparison(preset, precision, results.parts));
+    results.curves = prepared && withCurves(prepared, results.parts);
     results.complete = queue.length === 0;
     await writeJsonAtomic(file, shortened(results));
   }

@@ -7,7 +7,7 @@ import { dataWork, batchRate } from '../lib/bench/data';
 import { kmeansWork } from '../lib/bench/kmeans';
 import { noise } from '../lib/bench/mfcc';
 import { spread, timed } from '../lib/bench/median';
-import { measureRoofline, type Roofline } from '../lib/bench/roofline';
+import { measureRoofline, productRate, type Roofline } from '../lib/bench/roofline';
 import { benchStep, type StepBenchOptions } from '../lib/bench/step';
 import { wrapped, wrappedAsync } from '../lib/binding';
 import { EXIT, integer, printError } from '../lib/cli/command';
@@ -75,16 +75,15 @@ async function stepSuite(
     for (const precision of precisions()) {
       progress(`step of ${work}, ${precision}`);
       const profile = options.preset === 'base' && options.batch > 1;
-      const r = await benchStep({ ...options, precision, threads, profile });
+      const r = await benchStep({ ...options, precision, threads, profile, roofline });
       if (r.profile) profiles.push({ work: `${work}, ${precision}`, ops: r.profile });
-      const peak = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
       const { audio_s_per_s, gflops } = r;
       measured.push({
         suite: 'step',
         name: `${work}, ${precision}`,
         seconds: { median: r.step_s, low: r.low_s, high: r.high_s, n: r.steps },
         rates: { audio_s_per_s, gflops, rss_mib: r.rss_bytes / 2 ** 20 },
-        floor_s: r.gflop / peak,
+        floor_s: r.gflop / productRate(roofline, precision),
       });
     }
   }
@@ -130,8 +129,8 @@ async function dataSuite(threads: number): Promise<Measurement[]> {
   const { alone, steps, fed, utilisation } = await work.loading();
   const samples = noise();
   return [
-    row('FLAC 16 kHz', decode, realTime(work.audioSeconds)),
-    row('FLAC 44.1 kHz to 16 kHz', resample, realTime(work.resampledAudioSeconds)),
+    row('FLAC 16 kHz, 8 files at once', decode, realTime(work.audioSeconds)),
+    row('FLAC 44.1 kHz to 16 kHz, 8 files at once', resample, realTime(work.resampledAudioSeconds)),
     row('a batch of 8 x 4 s from the loader', alone, () => ({ audio_s_per_s: batchRate(alone) })),
     row('a step of nano', steps, () => ({ audio_s_per_s: batchRate(steps) })),
     row('a step of nano fed by the loader', fed, () => ({ audio_s_per_s: batchRate(fed), utilisation })),

@@ -14,7 +14,11 @@ const train = () => require('./train') as typeof import('./train');
 const tuning = () => require('./finetune') as typeof import('./finetune');
 
 // --- corpora
-/** Makes the embedded corpus: synthetic speech with transcripts and exact phone and word times. */
+/**
+ * Makes the embedded corpus in the folder `out`: `minutes` (default 40; 0.5 to 6000) of synthetic speech, 16 kHz FLAC, with transcripts
+ * and exact phone and word times, from `seed` (default 1) alone. The test split has other speakers than train and valid.
+ * @throws HK_ARGUMENT, HK_NOT_BUILT without flite, HK_MISMATCH or HK_CORPUS when `out` holds something else, HK_INTERRUPTED, HK_IO
+ */
 export const makeEmbeddedCorpus = deferred(
   () => (require('./data/embedded') as typeof import('./data/embedded')).makeEmbeddedCorpus,
 );
@@ -25,9 +29,16 @@ export const makeEmbeddedCorpus = deferred(
 export const openCorpus = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).openCorpus);
 /** Decodes an utterance: f32 [samples], 16 kHz mono, full scale +-1. @throws HK_AUDIO with the path and the reason */
 export const loadWaveform = deferred(() => (require('./data/corpus') as typeof import('./data/corpus')).loadWaveform);
-/** Reads alignments that come apart from their corpus: TextGrids, word end times, 100 Hz labels, JSON lines. */
+/**
+ * Reads alignments that come apart from their corpus, from a file or all files of a folder: TextGrids, word end times (*.alignment.txt),
+ * phones at 100 Hz (*.tsv), JSON lines. -> phones and words, times in seconds, by the name that a file calls its utterance.
+ * @throws HK_IO, HK_FORMAT with the file and what is wrong, HK_CORPUS when there are none
+ */
 export const readAlignmentFiles = deferred(() => alignmentFiles().readAlignmentFiles);
-/** Gives utterances the alignments that bear their names, and says what they cover. */
+/**
+ * Copies of utterances with the alignments that bear their names (phones and words each replace what was there), and what these cover.
+ * One that ends more than 0.05 s after its audio, or whose phones end more than 0.5 s before it, is counted and not used.
+ */
 export const joinAlignments = deferred(() => alignmentFiles().joinAlignments);
 export type { AlignmentCoverage, NamedTiers } from './data/alignment-files';
 export type { EmbeddedCorpus, EmbeddedCorpusOptions } from './data/embedded';
@@ -39,9 +50,16 @@ export type { Corpus, Segment, Skipped, Utterance } from './data/types';
  * @throws HK_CONFIG also when the folder holds another configuration, HK_CORPUS, HK_BUSY; HK_INTERRUPTED: the same call continues
  */
 export const pretrain = deferred(() => train().pretrain);
-/** A configuration with every default written out. */
+/**
+ * The configuration of a pretraining with every default written out; they depend on `model`. Needed: corpus,
+ * model, out. Resolving a resolved one changes nothing.
+ * @throws HK_CONFIG naming the key, what was expected and, for an unknown key, the nearest one
+ */
 export const resolveConfig = deferred(() => train().resolveConfig);
-/** Reads a configuration from YAML and applies `key=value` assignments. */
+/**
+ * Reads a configuration from a YAML file, applies assignments (`learningRate=5e-4`, `mask.length=8`; default none) and resolves it.
+ * @throws HK_IO, HK_CONFIG as {@link resolveConfig}
+ */
 export const loadConfig = deferred(() => train().loadConfig);
 /** The YAML of a configuration. */
 export const configYaml = deferred(() => train().configYaml);
@@ -157,9 +175,16 @@ const experimentPlan = () => require('./experiments/plan') as typeof import('./e
 export const runExperiment = deferred(
   () => (require('./experiments/engine') as typeof import('./experiments/engine')).runExperiment,
 );
-/** What an experiment would run, every configuration with its defaults written out. */
+/**
+ * What an experiment would run: cells by seeds (default nano, 3 seeds), every pretraining with its defaults written out. Runs nothing.
+ * @throws HK_NAME no such experiment (with the nearest name), HK_CONFIG, HK_ARGUMENT
+ */
 export const planExperiment = deferred(() => experimentPlan().planExperiment);
-/** How long experiments will take on this machine. */
+/**
+ * How long experiments will take on this machine, one after the other: seconds of every cell, from some updates, forward passes and
+ * fine-tunings that are run to measure. Same preset and corpus for all; the corpus is made when it is not there.
+ * @throws what {@link planExperiment} and {@link openCorpus} throw; HK_INTERRUPTED
+ */
 export const estimateExperiments = deferred(
   () => (require('./experiments/estimate') as typeof import('./experiments/estimate')).estimateExperiments,
 );
@@ -177,10 +202,13 @@ export type { ReportOptions, ReportResult } from './report';
 /** The whole study at small scale; default 600 s on two cores, runs/demo. @throws HK_ARGUMENT below 30 s, HK_INTERRUPTED */
 export const demo = deferred(() => (require('./experiments/demo') as typeof import('./experiments/demo')).demo);
 export type { DemoOptions, DemoProgress, DemoResult } from './experiments/demo';
-/** Compares every op with its formula in double precision. */
+/**
+ * Compares every op on `device` (default 'cpu') in `precision` (default f32) with its formula in double precision, the gradients with
+ * finite differences. What fails is counted and listed, not thrown. @throws HK_NO_DEVICE
+ */
 export const selftest = deferred(() => (require('./selftest') as typeof import('./selftest')).selftest);
 export type { SelftestOptions, SelftestResult, SelftestSummary } from './selftest';
-/** What this machine offers and lacks. */
+/** What this machine offers and lacks, one check each with advice: Node.js, processor, memory, addon, tools, GPU. Never throws. */
 export const doctor = deferred(() => (require('./doctor') as typeof import('./doctor')).doctor);
 export type { Check } from './doctor';
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures the CUDA back-end on a machine that has a GPU but neither Node.js nor npm nor a network.
-#   scripts/gpu-check.sh pack                  here: writes build/gpu-check (this script and a payload, together at most 60 MiB)
+#   scripts/gpu-check.sh pack                  here: writes build/gpu-check (this script and a payload, together at most 60 MiB); the
+#                                              first time it trains on the CPU what will be trained there, for minutes
 #   bash gpu-check.sh run [RESULTS.json]       there, in a copy of that folder: selftest, compute-sanitizer, benchmarks and the same steps in
 #                                              PyTorch (of HUBERTKIT_PYTHON or python3), in less than nine minutes; writes RESULTS.json
 #                                              (default: results.json beside this script). Exit code 1 unless every part went well.
@@ -21,6 +22,7 @@ pack() {
   has xz && has strip || fail "xz and strip are needed: apt-get install xz-utils binutils."
   bash scripts/bootstrap.sh
   npm run --silent build:cuda >&2
+  npm run --silent bench:curves -- --prepare >&2
   local out=build/gpu-check native=build/cmake/Release node modules size
   stage=$(mktemp -d)
   trap 'rm -rf "$stage"' EXIT
@@ -31,6 +33,7 @@ pack() {
   cp "$native/hubertkit.node" "$native/libhubertkit_cuda.so" "$stage/hubertkit/$native"
   cp package.json "$stage/hubertkit"
   cp -r bench/peers "$stage/hubertkit/bench"
+  cp -r build/curves "$stage/hubertkit/build"
   modules=$(npm ls --omit=dev --all --parseable | grep -o 'node_modules/.*')
   tar -c --exclude='*.map' --exclude='*.ts' --exclude='*.mts' --exclude='*.cts' --exclude='*.md' --exclude=.tsbuildinfo --exclude=dist/test \
     --exclude='echarts/dist/echarts.*.js' --exclude='echarts/dist/echarts.*.mjs' dist $modules | tar -x -C "$stage/hubertkit"

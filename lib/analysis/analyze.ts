@@ -90,6 +90,7 @@ export async function analyzeRun(folder: string, options: AnalyzeOptions = {}): 
     if (kept && due.length === 0) analyses.push(kept);
     else {
       ground ??= await Ground.of(run, settings, options.onAlignments);
+      for (const name of due) if (metrics[name].needsPhones) ground.requirePhones(name);
       const measured = await measureLayers(step, due, ground, settings, options, report);
       const analysis = await merged(run, step, ground, settings, measured, kept, analyses[0]);
       await writeJsonAtomic(file, analysis);

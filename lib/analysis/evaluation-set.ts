@@ -8,7 +8,7 @@ import { frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 
 export interface EvaluationSet {
-  /** Phone symbols, sorted; labels are their places. */
+  /** Phone symbols, sorted; labels are their places. None when training or held-out utterances have no phone alignments. */
   phones: string[];
   fit: PhonedUtterance[];
   test: PhonedUtterance[];
@@ -39,24 +39,26 @@ export interface EvaluationSetOptions {
 }
 
 /**
- * Chooses utterances with phone alignments in the order of a hash of their ids until the frames are enough. Test utterances are
- * those of speakers that are not in `train`, where there are any.
+ * Chooses utterances in the order of a hash of their ids until the frames are enough: those with phone alignments, or any where
+ * training or held-out utterances have none. Test utterances are those of speakers that are not in `train`, where there are any.
  *
- * @throws HK_CORPUS when there are no alignments, or nothing to test on
+ * @throws HK_CORPUS nothing to fit or to test on
  */
 export function evaluationSet(o: EvaluationSetOptions): EvaluationSet {
   const aligned = (u: Utterance) => (u.phones?.length ?? 0) > 0 && frameCount(u.samples) > 0;
-  const train = o.train.filter(aligned);
-  const heldOut = o.heldOut.filter(aligned);
+  const phoned = o.train.some(aligned) && o.heldOut.some(aligned);
+  const usable = phoned ? aligned : (u: Utterance) => frameCount(u.samples) > 0;
+  const train = o.train.filter(usable);
+  const heldOut = o.heldOut.filter(usable);
   if (train.length === 0 || heldOut.length === 0) {
     throw new HubertkitError(
       'HK_CORPUS',
-      `Measuring layers needs phone alignments of training and of held-out utterances; of ${o.train.length} training utterances ${train.length} have one, of ${o.heldOut.length} held-out utterances ${heldOut.length}. They are read from alignments.jsonl beside a manifest, or given apart (--alignments).`,
+      `Measuring layers needs training and held-out utterances of at least 400 samples; there are ${train.length} and ${heldOut.length}.`,
     );
   }
   const heard = new Set(o.train.map((u) => u.speaker));
   const unheard = heldOut.filter((u) => !heard.has(u.speaker));
-  const phones = labelVocabulary([...train, ...heldOut], 'phones');
+  const phones = phoned ? labelVocabulary([...train, ...heldOut], 'phones') : [];
   const fit = sampleUtterances(train, o.maxFitFrames, o.seed, phones);
   const test = sampleUtterances(unheard.length > 0 ? unheard : heldOut, o.maxTestFrames, o.seed, phones);
   const frames = (list: PhonedUtterance[]) => list.reduce((sum, { frames }) => sum + frames, 0);

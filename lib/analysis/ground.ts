@@ -123,6 +123,15 @@ export class Ground {
     return tier === 'phones' ? this.set.phones : this.words;
   }
 
+  /** @throws HK_CORPUS without phone alignments */
+  requirePhones(metric: string): void {
+    if (this.set.phones.length > 0) return;
+    throw new HubertkitError(
+      'HK_CORPUS',
+      `The metric "${metric}" needs phone alignments of training and of held-out utterances, and one or the other have none. They are read from alignments.jsonl beside a manifest, or given apart (--alignments); cka, rank, drift and speaker-probe do without.`,
+    );
+  }
+
   /** @throws HK_CORPUS without word alignments */
   requireWords(measure: string): void {
     if (this.words.length > 1 && this.segments.words(this.set.test).labels.length > 0) return;

@@ -46,6 +46,8 @@ export interface Metric {
   sets(ground: Ground): Promise<UtteranceSet[]>;
   /** Compares with the kept checkpoint before: the first one has none. */
   needsPrevious?: boolean;
+  /** Is about phones of the corpus's alignments. */
+  needsPhones?: boolean;
   measure(context: LayerContext): Promise<Measured>;
   /** What is the same for all checkpoints. */
   baseline?(ground: Ground, settings: AnalysisSettings): Promise<Pick<CheckpointAnalysis, 'mfcc' | 'chance'>>;
@@ -59,6 +61,7 @@ const table = {
     description: 'k-means clusters of frames against phones: PNMI, purities, segment length',
     settings: ['clusters', 'kmeansIterations'],
     sets: fitAndTest,
+    needsPhones: true,
     async measure({ features, ground, settings, signal }) {
       const { set } = ground;
       const found = await frameClusters(features(set.fit), features(set.test), ground, settings, signal);
@@ -93,6 +96,7 @@ const table = {
     description: 'linear probe for phones of frames',
     settings: ['probeEpochs'],
     sets: fitAndTest,
+    needsPhones: true,
     async measure(context) {
       const { features, ground } = context;
       const { fit, test, phones } = ground.set;
@@ -148,6 +152,7 @@ const table = {
     description: 'mutual information of phones and words with clusters of mean-pooled segments',
     settings: ['clusters', 'kmeansIterations'],
     sets: fitAndTest,
+    needsPhones: true,
     async measure(context) {
       const phones = await segmentInformation('phones', context);
       const words = hasWords(context.ground) ? await segmentInformation('words', context) : undefined;
@@ -161,6 +166,7 @@ const table = {
     description: 'PWCCA with layer 0, log-mel, one-hot phones and words, on held-out rows',
     settings: [],
     sets: fitAndTest,
+    needsPhones: true,
     async measure(context) {
       const { layer0, logMel, phone, word } = await similarities(context, pwcca);
       return { layer: { pwccaLayer0: layer0, pwccaLogMel: logMel, pwccaPhone: phone, pwccaWord: word } };
@@ -170,6 +176,7 @@ const table = {
     description: 'SVCCA with the same views',
     settings: [],
     sets: fitAndTest,
+    needsPhones: true,
     async measure(context) {
       const { layer0, logMel, phone, word } = await similarities(context, svcca);
       return { layer: { svccaLayer0: layer0, svccaLogMel: logMel, svccaPhone: phone, svccaWord: word } };

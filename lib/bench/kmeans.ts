@@ -9,6 +9,8 @@ export interface KmeansBenchOptions {
   clusters: number;
   dim: number;
   frames: number;
+  /** Where frames are assigned; fits are done on the CPU. Default 'cpu'. */
+  device?: string;
   /** Default: all cores. */
   threads?: number;
 }
@@ -30,6 +32,8 @@ export interface KmeansWork extends AsyncDisposable {
   rows: Float32Array;
   /** Seconds inside the op of one assignment of all frames. */
   assign(): Promise<number>;
+  /** The labels that it gives. */
+  labels(): Promise<Int32Array>;
   /** Seconds of each of `iterations` Lloyd iterations. */
   lloyd(iterations: number): Promise<number[]>;
   /** Seconds of one k-means++ seeding and 100 mini-batch steps. */
@@ -37,24 +41,29 @@ export interface KmeansWork extends AsyncDisposable {
 }
 
 export async function kmeansWork(options: KmeansBenchOptions): Promise<KmeansWork> {
-  const { clusters, dim, frames, threads = os.availableParallelism() } = options;
+  const { clusters, dim, frames, device, threads = os.availableParallelism() } = options;
   await wrappedAsync((n) => n.setThreads(threads));
   const random = pseudoRandom(1);
-  const rows = Float32Array.from({ length: frames * dim }, () => random() - 0.5);
+  const rows = new Float32Array(frames * dim);
+  for (let i = 0; i < rows.length; i++) rows[i] = random() - 0.5;
   const centroids = rows.slice(0, clusters * dim);
   const inputs = [
     { shape: [frames, dim], data: rows },
     { shape: [clusters, dim], data: centroids },
   ];
   const outputs = [{ shape: [frames], dtype: 'i32' as const }, { shape: [frames] }];
-  const program = await compileOp('kmeans_assign', inputs, {}, outputs);
+  const program = await compileOp('kmeans_assign', inputs, {}, outputs, { device });
+  const feeds = { 0: rows, 1: centroids };
   // Rows, k-means++ on a subsample, and room to spare: nothing is sampled away.
   const common = { clusters, dim, seed: 1, nInit: 1, tolerance: 0, memoryBytes: 8 * rows.byteLength + 2 ** 30 };
   return {
     rows,
     async assign() {
-      await program.run({ 0: rows, 1: centroids });
-      return program.lastSeconds;
+      await program.run(feeds, { profile: true }); // without the rows' way to the device
+      return program.lastProfile[0].seconds;
+    },
+    async labels() {
+      return (await program.run(feeds))[0] as Int32Array;
     },
     async lloyd(iterations) {
       return (await phaseSeconds(rows, { ...common, method: 'lloyd', maxIterations: iterations }, 'lloyd')).seconds;
@@ -71,7 +80,7 @@ export async function kmeansWork(options: KmeansBenchOptions): Promise<KmeansWor
 }
 
 export async function benchKmeans(options: KmeansBenchOptions): Promise<KmeansBenchResult> {
-  const { clusters, dim, frames, threads = os.availableParallelism() } = options;
+  const { clusters, dim, frames, device = 'cpu', threads = os.availableParallelism() } = options;
   await using work = await kmeansWork(options);
   const assignments: number[] = [];
   for (let i = 0; i < 6; i++) assignments.push(await work.assign());
@@ -80,6 +89,7 @@ export async function benchKmeans(options: KmeansBenchOptions): Promise<KmeansBe
     clusters,
     dim,
     frames,
+    device,
     threads,
     assign_s: round(seconds, 5),
     assign_frames_per_s: Math.round(frames / seconds),

@@ -1,10 +1,10 @@
 /**
- * What this machine can do at most, measured by two ops: a large matrix product, and one read of more memory than any cache holds. With
- * them the floor of an op is the longer of computing its FLOP and moving its bytes (Williams et al. 2009, "Roofline").
+ * What this machine can do at most, measured by ops: a large matrix product, one read of more memory than any cache holds and, on a GPU,
+ * one copy of it. With them the floor of an op is the longer of computing its FLOP and moving its bytes (Williams et al. 2009, "Roofline").
  */
 import { wrapped } from '../binding';
 import { Graph, type Precision } from '../nn/graph';
-import { cast, linear, meanSquare } from '../nn/ops';
+import { cast, linear, meanSquare, scale } from '../nn/ops';
 import type { OpProfile } from '../nn/program';
 import { ParameterStore } from '../nn/store';
 import { pseudoRandom, round } from './median';
@@ -14,6 +14,8 @@ export interface Roofline {
   /** Absent where the processor does not multiply bf16, and on a GPU where only f32 is asked for. */
   bf16_gflops?: number;
   read_gbytes_per_s: number;
+  /** On a GPU: bytes read and bytes written. */
+  copy_gbytes_per_s?: number;
 }
 
 /** Rows, terms and columns of the product, and floats that are read: more than caches hold, and enough for every multiprocessor. */
@@ -33,14 +35,21 @@ export async function measureRoofline(device = 'cpu', needed: Precision = 'f32')
     });
     return round(flops / seconds / 1e9, 1);
   };
+  const rate = ({ bytes, seconds }: OpProfile) => round(bytes / seconds / 1e9, 1);
   const read = await fastest('mean_square', device, [size.floats], (_, x) => meanSquare(x));
+  const copy = device !== 'cpu' && (await fastest('scale', device, [size.floats], (_, x) => meanSquare(scale(x, 2))));
   const bf16 = device === 'cpu' ? wrapped((n) => n.backendInfo()).bf16 : needed === 'bf16';
   return {
     f32_gflops: await product('f32'),
     ...(bf16 && { bf16_gflops: await product('bf16') }),
-    read_gbytes_per_s: round(read.bytes / read.seconds / 1e9, 1),
+    read_gbytes_per_s: rate(read),
+    ...(copy && { copy_gbytes_per_s: rate(copy) }),
   };
 }
+
+/** GFLOP/s of a large product. */
+export const productRate = (roofline: Roofline, precision: Precision): number =>
+  (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
 
 /** The op `kind` of a small graph on a random x, at its fastest. */
 async function fastest(
@@ -73,6 +82,6 @@ export function floorSeconds(
   roofline: Roofline,
   precision: Precision = 'f32',
 ): number {
-  const gflops = (precision === 'bf16' && roofline.bf16_gflops) || roofline.f32_gflops;
-  return Math.max(op.flops / gflops, op.bytes / roofline.read_gbytes_per_s) / 1e9;
+  const gbytes = Math.max(roofline.read_gbytes_per_s, roofline.copy_gbytes_per_s ?? 0);
+  return Math.max(op.flops / productRate(roofline, precision), op.bytes / gbytes) / 1e9;
 }

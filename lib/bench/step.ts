@@ -8,7 +8,7 @@ import type { OpProfile, Program } from '../nn/program';
 import type { MaskedInput } from '../nn/steps';
 import { median, pseudoRandom, round, spread, timed } from './median';
 import type { ProfiledOp } from './profile';
-import { floorSeconds, measureRoofline, type Roofline } from './roofline';
+import { floorSeconds, measureRoofline, productRate, type Roofline } from './roofline';
 
 export interface StepBenchOptions {
   /** Default 'cpu'. */
@@ -29,6 +29,8 @@ export interface StepBenchOptions {
   dropout?: boolean;
   /** Also time each op. */
   profile?: boolean;
+  /** What the ops of the profile are held against, where it has been measured; default: measured anew. */
+  roofline?: Roofline;
 }
 
 export interface StepBenchResult {
@@ -61,6 +63,8 @@ export interface StepBenchResult {
   rss_bytes: number;
   rss_growth_bytes: number;
   roofline?: Roofline;
+  /** With a profile, model-FLOP utilisation: `gflops` as a share of what a large product reaches on the device. */
+  utilisation?: number;
   /** Every op of the step: median seconds of five steps, and its floor. */
   profile?: ProfiledOp[];
 }
@@ -160,8 +164,9 @@ export async function benchStep(options: StepBenchOptions): Promise<StepBenchRes
     rss_growth_bytes: rss - before,
   };
   if (!options.profile) return result;
-  const roofline = await measureRoofline(model.device, precision);
-  return { ...result, roofline, profile: await profileOf(step, roofline, precision) };
+  const roofline = options.roofline ?? (await measureRoofline(model.device, precision));
+  const utilisation = round(result.gflops / productRate(roofline, precision), 4);
+  return { ...result, roofline, utilisation, profile: await profileOf(step, roofline, precision) };
 }
 
 async function profileOf(step: TrainingStep, roofline: Roofline, precision: Precision): Promise<ProfiledOp[]> {

@@ -13,6 +13,7 @@ export interface NativeKMeansOptions {
   /** Lloyd: squared centroid movement that ends the fit, as a share of the mean variance of the columns. */
   tolerance: number;
   memoryBytes: number;
+  device: string;
   lloyd: boolean;
 }
 

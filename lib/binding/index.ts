@@ -17,10 +17,14 @@ let loaded: Native | undefined;
 /** The repository (or package) root: the folder of package.json. */
 export const packageRoot = path.resolve(__dirname, '..', '..', '..');
 
-/** Loads hubertkit.node: $HUBERTKIT_NATIVE, or build/cmake/Release/hubertkit.node of the package. */
+/** hubertkit.node: $HUBERTKIT_NATIVE, or build/cmake/Release/hubertkit.node of the package. */
+export const addonFile = () =>
+  process.env.HUBERTKIT_NATIVE ?? path.join(packageRoot, 'build', 'cmake', 'Release', 'hubertkit.node');
+
+/** Loads the addon at the first call. */
 export function native(): Native {
   if (loaded) return loaded;
-  const file = process.env.HUBERTKIT_NATIVE ?? path.join(packageRoot, 'build', 'cmake', 'Release', 'hubertkit.node');
+  const file = addonFile();
   // A thread that waits for the others of a parallel loop spins a moment, then sleeps. libgomp's default spins for longer than a
   // time slice: one other busy process then slows a step down many times over. Read by libgomp when it is loaded.
   if (!process.env.GOMP_SPINCOUNT && !process.env.OMP_WAIT_POLICY) process.env.GOMP_SPINCOUNT = '1000';

@@ -1,7 +1,19 @@
 import type { Command } from 'commander';
 import type { ProfiledOp } from '../bench/profile';
 import { HubertkitError } from '../errors';
+import type { PresetName } from '../nn/config';
+import type { Precision } from '../nn/graph';
 import { columns, deviceOf, integer, print, printJson, run } from './command';
+
+interface TrainingOptions {
+  device: string;
+  presets: string;
+  batch: string;
+  seconds: string;
+  precision: string;
+  threads?: string;
+  json?: boolean;
+}
 
 interface StepOptions {
   device: string;
@@ -18,6 +30,7 @@ interface StepOptions {
 }
 
 interface KmeansOptions {
+  device: string;
   clusters: string;
   dim: string;
   frames: string;
@@ -33,6 +46,17 @@ interface DataOptions {
 
 export function register(program: Command): void {
   const bench = program.command('bench').description('time one part on this machine (npm run bench: the whole suite)');
+  bench
+    .command('training', { isDefault: true })
+    .description('what the device can do at most, and how much of it steps and their ops use; without a part: this')
+    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
+    .option('--presets <names>', 'of nano, tiny, small, base, large, xlarge', 'base,large')
+    .option('--batch <n>', 'rows', '11')
+    .option('--seconds <s>', 'audio of each row', '15.6')
+    .option('--precision <p>', 'f32 or bf16', 'bf16')
+    .option('--threads <n>', 'CPU threads (default: all cores)')
+    .option('--json', 'print one JSON line')
+    .action((options: TrainingOptions) => run(() => training(options)));
   bench
     .command('step')
     .description('a whole training step: forward, backward, clip, AdamW')
@@ -51,6 +75,7 @@ export function register(program: Command): void {
   bench
     .command('kmeans')
     .description('assignment of frames to centroids, a Lloyd iteration, 100 mini-batch steps with k-means++')
+    .option('--device <device>', 'where frames are assigned: cpu, cuda, cuda:N or auto', 'cpu')
     .option('--clusters <n>', 'centroids', '500')
     .option('--dim <n>', 'columns', '768')
     .option('--frames <n>', 'rows', '200000')
@@ -80,26 +105,57 @@ function positive(name: string, text: string): number {
 
 const threadsOf = (text: string | undefined) => (text === undefined ? {} : { threads: integer('--threads', text, 1) });
 
+/** A preset of an option. */
+function presetOf(option: string, name: string): PresetName {
+  const { presets } = require('../nn/config') as typeof import('../nn/config');
+  if (!(name in presets))
+    throw new HubertkitError('HK_USAGE', `${option} takes ${Object.keys(presets).join(', ')}, got "${name}".`);
+  return name as PresetName;
+}
+
+function precisionOf(text: string): Precision {
+  if (text !== 'f32' && text !== 'bf16')
+    throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${text}".`);
+  return text;
+}
+
+/** What the options of steps have in common. */
+function workOf(options: TrainingOptions | StepOptions) {
+  return {
+    device: deviceOf(options.device),
+    batch: integer('--batch', options.batch, 1),
+    seconds: positive('--seconds', options.seconds),
+    precision: precisionOf(options.precision),
+    ...threadsOf(options.threads),
+  };
+}
+
+async function training(options: TrainingOptions): Promise<void> {
+  const { benchTraining } = require('../bench/training') as typeof import('../bench/training');
+  const presets = options.presets.split(',').map((name) => presetOf('--presets', name));
+  const result = await benchTraining({ ...workOf(options), presets });
+  if (options.json) return printJson(result);
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  print(columns(Object.entries(result.roofline).map(([name, value]) => [name, String(value)])));
+  for (const { preset, audio_s_per_s, step_s, gflops, utilisation, profile } of result.steps) {
+    const numbers = { audio_s_per_s, step_s, gflops, utilisation: percent(utilisation!) };
+    print(`\n${preset}`);
+    print(columns(Object.entries(numbers).map(([name, value]) => [name, String(value)])));
+    print(`\n${profileTables(profile!)}`);
+  }
+}
+
 async function step(options: StepOptions): Promise<void> {
   const { benchStep } = require('../bench/step') as typeof import('../bench/step');
-  const { presets } = require('../nn/config') as typeof import('../nn/config');
-  if (!(options.preset in presets))
-    throw new HubertkitError('HK_USAGE', `--preset takes ${Object.keys(presets).join(', ')}, got "${options.preset}".`);
-  if (options.precision !== 'f32' && options.precision !== 'bf16')
-    throw new HubertkitError('HK_USAGE', `--precision takes f32 or bf16, got "${options.precision}".`);
   if (options.checkpoint !== 'none' && options.checkpoint !== 'layers')
     throw new HubertkitError('HK_USAGE', `--checkpoint takes none or layers, got "${options.checkpoint}".`);
   const result = await benchStep({
-    device: deviceOf(options.device),
-    preset: options.preset as keyof typeof presets,
-    batch: integer('--batch', options.batch, 1),
-    seconds: positive('--seconds', options.seconds),
-    precision: options.precision,
+    preset: presetOf('--preset', options.preset),
+    ...workOf(options),
     checkpoint: options.checkpoint,
     steps: integer('--steps', options.steps, 1),
     dropout: options.dropout,
     profile: options.profile,
-    ...threadsOf(options.threads),
   });
   if (options.json) return printJson(result);
   const { profile, roofline, ...numbers } = result;
@@ -116,6 +172,7 @@ function profileTables(profile: ProfiledOp[]): string {
 async function kmeans(options: KmeansOptions): Promise<void> {
   const { benchKmeans } = require('../bench/kmeans') as typeof import('../bench/kmeans');
   const result = await benchKmeans({
+    device: deviceOf(options.device),
     clusters: integer('--clusters', options.clusters, 2),
     dim: integer('--dim', options.dim, 1),
     frames: integer('--frames', options.frames, 1),

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { HubertkitError } from '../errors';
+import type { AnalysisMetric } from '../analysis';
 import type { ExperimentProgress } from '../experiments/engine';
 import type { Estimate } from '../experiments/estimate';
 import type { ExperimentOptions } from '../experiments/plan';
@@ -14,12 +15,15 @@ interface Options {
   seeds: string;
   budget?: string;
   cells?: string;
+  k?: string;
   labelMinutes?: string;
   corpus?: string;
   out?: string;
   finetuneUpdates?: string;
   set?: string[];
   alignments?: string[];
+  metrics?: string;
+  finetuneCorpus?: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -36,6 +40,10 @@ export function register(program: Command): void {
       'hours of audio that pretraining processes for one seed (default depends on the preset)',
     )
     .option('--cells <list>', 'only these cells of the grid, for example layer-1,layer-4 (default: all)')
+    .option(
+      '--k <list>',
+      'of the fine-tunings only those with so many blocks begun anew, for example 2,4 (default: all)',
+    )
     .option('--label-minutes <list>', 'minutes of transcribed audio to fine-tune on (default depends on the preset)')
     .option('--corpus <corpus>', 'as pretrain takes it (default: an hour of the embedded corpus)')
     .option('-o, --out <folder>', 'folder of the experiments, each in one of its name (default: runs/experiments)')
@@ -46,6 +54,8 @@ export function register(program: Command): void {
       collect,
     )
     .option('--alignments <path>', 'a file or folder of alignments beside those of the corpus (repeatable)', collect)
+    .option('--metrics <names>', "what layers are measured by, as analyze takes it (default: the experiment's own)")
+    .option('--finetune-corpus <corpus>', 'transcribed speech to fine-tune on (default: the corpus of pretraining)')
     .option('--dry-run', 'print cells, updates, audio-hours and the predicted time; nothing is trained')
     .option('--json', 'end with one JSON line')
     .action((names: string[], options: Options) => run(({ signal }) => start(names, options, signal)));
@@ -77,12 +87,15 @@ function optionsOf(experiment: string, o: Options): ExperimentOptions {
     seeds: integer('--seeds', o.seeds, 1),
     ...(o.budget !== undefined && { audioHours: hours }),
     ...(o.cells !== undefined && { cells: o.cells.split(',') }),
+    ...(o.k !== undefined && { k: o.k.split(',').map(Number) }),
     ...(o.labelMinutes !== undefined && { labelMinutes: o.labelMinutes.split(',').map(Number) }),
     ...(o.corpus && { corpus: o.corpus }),
     out: path.join(o.out ?? path.join('runs', 'experiments'), experiment),
-    ...(o.finetuneUpdates !== undefined && {
-      finetune: { updates: integer('--finetune-updates', o.finetuneUpdates, 1) },
-    }),
+    finetune: {
+      ...(o.finetuneUpdates !== undefined && { updates: integer('--finetune-updates', o.finetuneUpdates, 1) }),
+      ...(o.finetuneCorpus && { corpus: o.finetuneCorpus }),
+    },
+    ...(o.metrics !== undefined && { metrics: o.metrics.split(',') as AnalysisMetric[] }),
     ...(o.alignments && { alignments: o.alignments }),
     set: (o.set ?? []).reduce<unknown>(applySet, {}) as ExperimentOptions['set'],
   };

@@ -28,6 +28,10 @@ export function fingerprintOf(centroids: Float32Array, clusters: number, dim: nu
   return hash.digest('hex').slice(0, 16);
 }
 
+/**
+ * Centroids f32 [clusters, dim] and what they are centroids of: MFCC, or a layer's features. `assign` gives each row its nearest (squared
+ * Euclidean), `save` and `load` are its file.
+ */
 export class Codebook implements FeatureKind {
   /** [clusters, dim], row-major. */
   readonly centroids: Float32Array;

@@ -36,6 +36,8 @@ export interface KmeansOptions {
   maxNoImprovement?: number;
   /** Lloyd: squared centroid movement that ends the fit, as a share of the mean variance of the columns. Default 1e-4. */
   tolerance?: number;
+  /** Where rows are assigned and centroids move; their seeding stays on the CPU. 'cpu', 'cuda' or 'cuda:N'. Default 'cpu'. */
+  device?: string;
   onProgress?: (progress: KmeansProgress) => void;
   signal?: AbortSignal;
 }
@@ -62,7 +64,7 @@ export interface KmeansFit {
  * arrays makes no difference. The defaults are HuBERT's (arXiv 2106.07447, section IV.B, and fairseq's learn_kmeans.py): mini-batches
  * of 10000, k-means++, n_init 20, at most 100 passes, stop after 100 batches without improvement. Throws HK_ARGUMENT (fewer rows than
  * clusters, a value that is not finite, a setting out of range), HK_SHAPE (not whole rows), HK_MEMORY (the budget does not hold
- * `clusters` rows), HK_INTERRUPTED (`signal`).
+ * `clusters` rows, or the device not the sample), HK_NO_DEVICE, HK_DEVICE, HK_INTERRUPTED (`signal`).
  */
 export async function fitKmeans(
   source: AsyncIterable<Float32Array> | Iterable<Float32Array>,
@@ -80,6 +82,7 @@ export async function fitKmeans(
       patience: options.maxNoImprovement ?? 100,
       tolerance: options.tolerance ?? 1e-4,
       memoryBytes: options.memoryBytes ?? 2 ** 30,
+      device: options.device ?? 'cpu',
       lloyd: options.method === 'lloyd',
     }),
   );

@@ -11,13 +11,12 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { type AnalysisMetric, type AnalysisProgress, analyzeRun } from '../analysis';
+import { type AnalysisProgress, analyzeRun } from '../analysis';
 import { makeEmbeddedCorpus } from '../data/embedded';
 import { HubertkitError } from '../errors';
 import type { SweepProgress } from '../finetune';
 import { readJson, readJsonLines, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
 import { firstDifference, openRun, type Progress, pretrain } from '../train';
-import type { Experiment } from './experiment';
 import { runFineTunings } from './fine-tunings';
 import { type ExperimentOptions, type Plan, type PlannedCell, planExperiment } from './plan';
 import { IterationPool, type Reused } from './pool';
@@ -69,9 +68,6 @@ export async function runExperiment(
   return summary;
 }
 
-/** What the checkpoints of an experiment are measured by. */
-export const metricsOf = ({ metrics }: Experiment): AnalysisMetric[] => metrics ?? ['clusters', 'cka'];
-
 const rowsFile = ({ folder }: PlannedCell) => path.join(folder, 'rows.jsonl');
 
 /** Has everything of a cell been done? */
@@ -94,12 +90,12 @@ async function runCell(
 ): Promise<void> {
   const { folder, config, keys, seed } = cell;
   const at = { cell: cell.cell.name, seed, index, cells: plan.cells.length };
-  await pool.begin(config, keys, metricsOf(plan.experiment));
+  await pool.begin(config, keys, plan.metrics);
   await pretrain(config, { signal, onProgress: (event) => onProgress({ ...at, phase: 'pretraining', event }) });
   pool.add(folder);
   const started = performance.now();
   const analyses = await analyzeRun(folder, {
-    metrics: metricsOf(plan.experiment),
+    metrics: plan.metrics,
     alignments: plan.alignments,
     signal,
     onProgress: (event) => onProgress({ ...at, phase: 'analysis', event }),
@@ -127,15 +123,17 @@ async function pretrainingCost(folder: string): Promise<Pick<CellCost, 'audioSec
 
 /** Notes what is run here, or checks that it is the same; there may be more seeds than before. */
 async function claimFolder(plan: Plan): Promise<void> {
-  const { experiment, preset, corpus, alignments, unitUpdates, finetune, cells, out } = plan;
+  const { experiment, preset, corpus, alignments, metrics, unitUpdates, finetune, cells, out } = plan;
   const file = path.join(out, 'experiment.json');
-  const grid = cells.filter(({ seed }) => seed === 1).map(({ cell, keys }) => ({ ...cell, key: keys.at(-1) }));
+  const first = cells.filter(({ seed }) => seed === 1);
+  const grid = first.map(({ cell, keys, fineTunings }) => ({ ...cell, fineTunings, key: keys.at(-1) }));
   const claim = {
     experiment: experiment.name,
     question: experiment.question,
     preset,
     corpus,
     ...(alignments.length > 0 && { alignments }),
+    metrics,
     unitUpdates,
     ...(cells.some(({ fineTunings }) => fineTunings.length > 0) && { finetune }),
     grid,

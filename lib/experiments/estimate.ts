@@ -11,10 +11,10 @@ import { median, pseudoRandom, timed } from '../bench/median';
 import { wrappedAsync } from '../binding';
 import { fitKmeans } from '../cluster';
 import { openCorpus } from '../data/corpus';
-import { frameCount, sampleRate, type Utterance } from '../data/types';
+import { type Corpus, frameCount, sampleRate, type Utterance } from '../data/types';
 import { type FinetuneConfig, resolveFinetuneConfig } from '../finetune';
 import { shareOfCores } from '../finetune/side-by-side';
-import { fineTuningSplits } from '../finetune/splits';
+import { fineTuningSplits, type Splits } from '../finetune/splits';
 import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';
 import type { SpeechInput } from '../nn/steps';
@@ -23,7 +23,7 @@ import { type Bucket, batchesPerEpoch, cropBuckets } from '../train/batches';
 import { framesOf, secondsOf as audioOf } from '../train/speech';
 import { splitUtterances } from '../train/splits';
 import { accumulation } from '../train/updates';
-import { isComplete, makeCorpus, metricsOf } from './engine';
+import { isComplete, makeCorpus } from './engine';
 import type { CellFineTuning } from './experiment';
 import { tuningOptions } from './fine-tunings';
 import { type ExperimentOptions, type Plan, type PlannedCell, planExperiment } from './plan';
@@ -86,7 +86,7 @@ export async function estimateExperiments(
   const pool = IterationPool.of(path.dirname(path.resolve(plans[0].out)));
   const cells: CellEstimate[] = [];
   for (const plan of plans) {
-    const metrics = metricsOf(plan.experiment);
+    const { metrics } = plan;
     const known = rehearsed.get(metrics.join());
     const analysis = known ?? (await rehearseAnalysis(plan, metrics, signal));
     rehearsed.set(metrics.join(), analysis);
@@ -138,11 +138,7 @@ async function measure(plan: Plan, tuning: Plan | undefined, signal?: AbortSigna
   );
   const extracting = model.extracting(usual, { layers: [model.config.layers] });
   const forwardSeconds = await usualSeconds(() => extracting.run(input));
-  const usable = corpus.utterances.filter(({ transcript }) => transcript !== undefined);
-  const splits =
-    usable.length > 0
-      ? fineTuningSplits(usable, { trainSplits: [], devSplits: [], testSplits: [] })
-      : { dev: [], test: [], train: [] };
+  const splits = tuning ? await tuningSplits(tuning, corpus, signal) : { train: [], dev: [], test: [] };
   const fit = await kmeansSeconds(config, model.config.hiddenSize, secondsOfAll(train));
   return {
     speed: {
@@ -161,6 +157,13 @@ async function measure(plan: Plan, tuning: Plan | undefined, signal?: AbortSigna
       test: secondsOfAll(splits.test),
     },
   };
+}
+
+/** Of the corpus that is fine-tuned on. */
+async function tuningSplits({ finetune }: Plan, pretraining: Corpus, signal?: AbortSignal): Promise<Splits<Utterance>> {
+  const { utterances } = finetune.corpus ? await openCorpus(finetune.corpus, { signal }) : pretraining;
+  const usable = utterances.filter(({ transcript }) => transcript !== undefined);
+  return fineTuningSplits(usable, { trainSplits: [], devSplits: [], testSplits: [] });
 }
 
 /** Audio of a batch, mean over an epoch. */
@@ -304,7 +307,7 @@ function fineTuningSeconds(
 }
 
 function tuningConfig(plan: Plan, cell: PlannedCell, tuning: CellFineTuning): FinetuneConfig {
-  return resolveFinetuneConfig({ ...tuningOptions(plan, cell, tuning), corpus: plan.corpus }, modelConfig(cell.config));
+  return resolveFinetuneConfig({ corpus: plan.corpus, ...tuningOptions(plan, cell, tuning) }, modelConfig(cell.config));
 }
 
 const secondsOfAll = (utterances: readonly Utterance[]) =>

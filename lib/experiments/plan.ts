@@ -3,6 +3,7 @@
  * default written out, and which iterations are trained anew (cells that begin alike share what they begin with).
  */
 import * as path from 'node:path';
+import { type AnalysisMetric, checkMetrics } from '../analysis/metrics';
 import { HubertkitError } from '../errors';
 import type { FinetuneOptions } from '../finetune';
 import type { PresetName } from '../nn/config';
@@ -22,12 +23,16 @@ export interface ExperimentOptions {
   audioHours?: number;
   /** Of the grid only these cells. Default: all. */
   cells?: readonly string[];
+  /** Of the fine-tunings only those with so many blocks begun anew or taken off, with none, and the control. Default: all. */
+  k?: readonly number[];
   /** Minutes of transcribed audio that models are fine-tuned on. Default: depends on preset. */
   labelMinutes?: readonly number[];
   /** What openCorpus takes. Default: the embedded corpus, an hour of it, made in corpora/ when it is not there. */
   corpus?: string;
   /** Files or folders of alignments beside those of the corpus. */
   alignments?: readonly string[];
+  /** What layers are measured by. Default: the experiment's own; without phone alignments for example cka and rank. */
+  metrics?: readonly AnalysisMetric[];
   /** Default runs/experiments/<name>. Experiments side by side share the iterations that they have in common. */
   out?: string;
   /** Other keys of the pretraining's configuration, for every cell. */
@@ -54,6 +59,7 @@ export interface Plan {
   seeds: number[];
   corpus: string;
   alignments: string[];
+  metrics: AnalysisMetric[];
   /** The embedded corpus is to be made here. */
   makes?: { folder: string; minutes: number };
   out: string;
@@ -100,6 +106,8 @@ export function planExperiment(o: ExperimentOptions): Plan {
   const { preset = 'nano', seeds = 3, set = {}, finetune = {} } = o;
   if (!(Number.isInteger(seeds) && seeds >= 1))
     throw new HubertkitError('HK_ARGUMENT', `An experiment needs at least one seed, got ${seeds}.`);
+  if (o.k?.some((blocks) => !Number.isInteger(blocks)))
+    throw new HubertkitError('HK_ARGUMENT', `Numbers of blocks are whole numbers, got ${o.k.join(', ')}.`);
   if (o.audioHours !== undefined && !(o.audioHours > 0))
     throw new HubertkitError('HK_ARGUMENT', `The budget is a number of audio-hours above 0, got ${o.audioHours}.`);
   const folder = path.join('corpora', `embedded-${corpusMinutes}`);
@@ -118,7 +126,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
       const cellFolder = path.join(out, `seed-${seed}`, cell.name);
       const config = cellConfig(cell, { ...shared, out: cellFolder, seed: seed * seedStride }, unitUpdates);
       const keys = config.schedule.map((_, i) => iterationKey(config, i + 1));
-      return { seed, cell, folder: cellFolder, config, keys, fineTunings: cell.fineTunings ?? [] };
+      return { seed, cell, folder: cellFolder, config, keys, fineTunings: chosenTunings(cell, o.k) };
     }),
   );
   return {
@@ -128,6 +136,7 @@ export function planExperiment(o: ExperimentOptions): Plan {
     seeds: numbers,
     corpus,
     alignments: [...(o.alignments ?? [])],
+    metrics: checkMetrics(o.metrics ?? experiment.metrics ?? ['clusters', 'cka']),
     ...(o.corpus === undefined && { makes: { folder, minutes: corpusMinutes } }),
     out,
     unitUpdates: Math.round(unitUpdates),
@@ -158,6 +167,10 @@ function chosenCells(grid: Cell[], names: readonly string[] | undefined): Cell[]
   const all = grid.map(({ name }) => name);
   for (const name of names) if (!all.includes(name)) throw unknownName('cell', name, all);
   return grid.filter(({ name }) => names.includes(name));
+}
+
+function chosenTunings({ fineTunings = [] }: Cell, blocks: readonly number[] | undefined): CellFineTuning[] {
+  return fineTunings.filter(({ k }) => !blocks || !k || blocks.includes(k));
 }
 
 function unknownName(what: string, name: string, names: string[]): HubertkitError {

@@ -33,7 +33,7 @@ export interface ExperimentSummary {
   cost: CellCost & { cells: number; seconds: number };
 }
 
-/** Verdicts of the comparisons whose rows are there, from the seeds that all their conditions have. */
+/** Verdicts of the comparisons whose baseline is there, over the conditions that are, from the seeds that all of these have. */
 export async function summarise(plan: Plan, rows: readonly ResultRow[]): Promise<ExperimentSummary> {
   const { experiment, scale, preset, corpus, seeds, unitUpdates } = plan;
   const verdicts = [];
@@ -46,9 +46,10 @@ export async function summarise(plan: Plan, rows: readonly ResultRow[]): Promise
 }
 
 async function judge(plan: Plan, { outcome, baseline, others }: Comparison, rows: readonly ResultRow[]) {
-  const all = [baseline, ...others].map((condition) => ({ condition, chosen: chosenRows(rows, condition, outcome) }));
+  const found = [baseline, ...others].map((condition) => ({ condition, chosen: chosenRows(rows, condition, outcome) }));
+  const all = found.filter(({ condition, chosen }) => condition === baseline || chosen.size > 0);
   const seeds = plan.seeds.filter((seed) => all.every(({ chosen }) => chosen.has(seed)));
-  if (others.length === 0 || seeds.length === 0) return undefined;
+  if (all.length === 1 || seeds.length === 0) return undefined;
   const conditions = all.map(({ condition, chosen }): ConditionValues => {
     const values = seeds.map((seed) => valueOfRow(chosen.get(seed)!, outcome));
     return { name: condition.name, seeds, values, mean: mean(values), sd: standardDeviation(values) };

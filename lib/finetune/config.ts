@@ -120,9 +120,9 @@ function shortRecipe(updates: number) {
 export const isWide = ({ hiddenSize }: ModelSize): boolean => hiddenSize >= 512;
 
 /**
- * Defaults filled in and checked. `corpus` must be there by now.
+ * Defaults filled in and checked.
  *
- * @throws HK_CONFIG naming the key, what was expected and, for an unknown key, the nearest one
+ * @throws HK_CONFIG without a corpus; naming the key, what was expected and, for an unknown key, the nearest one
  */
 export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize): FinetuneConfig {
   for (const key of Object.keys(options)) {
@@ -131,6 +131,11 @@ export function resolveFinetuneConfig(options: FinetuneOptions, size: ModelSize)
       throw new HubertkitError('HK_CONFIG', `Unknown key "${key}" of fine-tuning.${meant}`);
     }
   }
+  if (options.corpus === undefined)
+    throw new HubertkitError(
+      'HK_CONFIG',
+      `Fine-tuning of ${options.source} needs transcribed audio: give \`corpus\` (--corpus KIND:FOLDER). Only a run has a corpus of its own.`,
+    );
   const wide = isWide(size);
   const recipe = wide ? publishedRecipe(options.updates ?? 25_000) : shortRecipe(options.updates ?? 1000);
   const defaults = {

@@ -87,6 +87,10 @@ const differentiable = (dtype: Dtype) => dtype === 'f32' || dtype === 'bf16';
 /** The shape and dtype of a tensor, for an output. */
 export const like = (x: Tensor): OutputSpec => ({ shape: x.shape, dtype: x.dtype });
 
+/**
+ * A program in the making: feeds, parameters and ops are added in order, `backward` adds the ops of the gradient, `output` names results,
+ * `compile` makes it runnable. Ops are checked as they are added (HK_SHAPE, HK_DTYPE). A tensor belongs to the graph that made it.
+ */
 export class Graph {
   readonly parameters = new Map<string, ParameterSpec>();
   readonly gates: string[] = [];

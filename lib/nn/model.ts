@@ -33,6 +33,11 @@ const formatVersion = 1;
 const gain = 'encoder.pos_conv_embed.conv.parametrizations.weight.original0';
 const direction = 'encoder.pos_conv_embed.conv.parametrizations.weight.original1';
 
+/**
+ * A HuBERT (2106.07447): feature extractor, encoder and the heads it was made with; waveforms are f32 [B, N] at 16 kHz, frames are 20 ms.
+ * Each step (`pretraining`, `extracting`, ...) is compiled at its first run for a batch shape and kept. Parameters live on one device until
+ * `dispose`; after it steps throw HK_DISPOSED.
+ */
 export class HubertModel implements AsyncDisposable {
   private parameters: ParameterStore;
   private readonly steps = new Map<string, { dispose(): void }>();
@@ -45,7 +50,10 @@ export class HubertModel implements AsyncDisposable {
     this.parameters = new ParameterStore(parameterSpecs(config, heads), device);
   }
 
-  /** A new model, initialised as at pretraining (FIELD: encoder N(0, .02), convolutions Kaiming, projections PyTorch's default). */
+  /**
+   * A new model, initialised as at pretraining (encoder N(0, .02), convolutions Kaiming, projections PyTorch's default).
+   * @throws HK_CONFIG, HK_ARGUMENT, HK_NO_DEVICE, HK_MEMORY
+   */
   static create(options: ModelOptions): HubertModel {
     const { config, clusters = 0, vocabulary = 0, seed = 0, device = 'cpu' } = options;
     checkConfig(config);

@@ -397,3 +397,41 @@ export function kmeansAssign(x: Tensor, centroids: Tensor): { labels: Tensor; di
   });
   return { labels: labels!, distances: distances! };
 }
+
+/**
+ * Centroids [K, D] moved to the mean of the rows of x [.., D] that have their label (i32[..]) and of the `weights` (i32[K]) rows that
+ * they are the mean of already. -> moved [K, D], absorbed i32[K]: the rows that they are the mean of now.
+ */
+export function kmeansUpdate(
+  x: Tensor,
+  labels: Tensor,
+  centroids: Tensor,
+  weights: Tensor,
+): { moved: Tensor; absorbed: Tensor } {
+  const op = 'kmeansUpdate';
+  check(
+    centroids.shape.length === 2 && centroids.shape[1] === last(x),
+    op,
+    `x ${x} does not fit centroids ${centroids}.`,
+  );
+  expectShape(op, 'labels', labels, x.shape.slice(0, -1), 'i32');
+  expectShape(op, 'weights', weights, [centroids.shape[0]], 'i32');
+  const outputs = [like(centroids), { shape: weights.shape, dtype: 'i32' as const }];
+  const [moved, absorbed] = x.graph.emit('kmeans_update', [x, labels, centroids, weights], {}, outputs, {
+    requiresGradient: false,
+  });
+  return { moved: moved!, absorbed: absorbed! };
+}
+
+/** Kaldi's 39 MFCCs of a 16 kHz waveform [B, N], as {@link mfcc} of lib/data makes them. -> [B, (N - 400) / 160 + 1, 39] */
+export function mfcc(wave: Tensor): Tensor {
+  check(
+    wave.shape.length === 2 && wave.shape[1] >= 400,
+    'mfcc',
+    `expected [B, N] with at least 400 samples, got ${wave}.`,
+  );
+  const [batch, samples] = wave.shape;
+  return wave.graph.emit('mfcc', [wave], {}, [{ shape: [batch, convFrames(samples, 400, 160), 39] }], {
+    requiresGradient: false,
+  })[0]!;
+}

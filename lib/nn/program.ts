@@ -29,6 +29,10 @@ export interface OpProfile {
 const arrayTypes = [Float32Array, undefined, Int32Array, Uint8Array] as const;
 const dtypeNames = ['f32', 'bf16', 'i32', 'u8'];
 
+/**
+ * Compiled for fixed shapes on the device of its store. Its memory is planned at once and taken at the first run, from an arena that all
+ * programs of the store share; nothing is allocated after that. One run at a time (HK_BUSY). Gradients are added to those in the store.
+ */
 export class Program {
   /** Per-op times of the last run with `profile`. */
   lastProfile: OpProfile[] = [];

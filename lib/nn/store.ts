@@ -18,6 +18,10 @@ export interface NamedTensor {
   init: Initialiser;
 }
 
+/**
+ * The parameters of one or more programs, f32 on one device: values, gradients and AdamW's moments m and v, each one flat buffer.
+ * Gradients and moments are taken at first use. `read` and `write` copy; a disposed store throws HK_DISPOSED.
+ */
 export class ParameterStore {
   readonly handle: number;
   /** Floats in a flat buffer, padding included. */

@@ -5,11 +5,12 @@ import { qualityByCompute, sideBySide } from './comparison-charts';
 import { experimentCharts } from './experiment-charts';
 import { experimentSummary } from './experiment-summary';
 import { findSubjects, nameRuns, type Subject } from './find';
-import { escapeText, page, type Section } from './html';
+import { page, type Section } from './html';
 import { type RunData, readRun } from './read';
 import { type ExperimentData, readExperiment } from './read-experiment';
 import { referenceNumbers } from './reference-numbers';
 import { summary } from './summary';
+import { svg } from './svg';
 
 export type { Analysis, FineTuning, LayerScores, RunData, TrainingPoint } from './read';
 
@@ -26,8 +27,6 @@ export interface ReportResult {
   /** The sentences of the summary, run by run. */
   summary: string[];
 }
-
-const SVG_SIZE = { width: 900, height: 460 };
 
 /**
  * Writes a self-contained page about runs and experiments, and every chart of it as an SVG file. A folder is a run's, an
@@ -102,23 +101,12 @@ function comparison(runs: RunData[]): Section {
 
 /** Every view of every chart as an SVG drawing, by section and view. */
 function draw(sections: Section[]): Map<string, string> {
-  const echarts = require('echarts') as typeof import('echarts');
-  const svg = new Map<string, string>();
-  for (const { id, charts: built } of sections) {
-    for (const chart of built) {
-      for (const view of chart.views) {
-        const instance = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SVG_SIZE });
-        instance.setOption(structuredClone(view.option)); // ECharts takes the media queries out of what it is given
-        const title = `<title>${escapeText(`${chart.title}: ${view.name}`)}</title>`;
-        svg.set(
-          `${id}-${view.id}`,
-          instance.renderToSVGString().replace('>', () => `>${title}`),
-        );
-        instance.dispose();
-      }
-    }
-  }
-  return svg;
+  const drawn = sections.flatMap(({ id, charts: built }) =>
+    built.flatMap(({ title, views }) =>
+      views.map((view) => [`${id}-${view.id}`, svg(view.option, `${title}: ${view.name}`)] as const),
+    ),
+  );
+  return new Map(drawn);
 }
 
 /** A temporary name first, so that a reader never sees half a file. */

@@ -1,6 +1,7 @@
 /** One entry for each op and size: how to build it, and its formula in double precision. Sizes are odd on purpose. */
 import type { Dtype, Graph, Tensor } from '../nn/graph';
 import * as ops from '../nn/ops';
+import { mfccReference } from './mfcc';
 import * as reference from './reference';
 
 type Numbers = ArrayLike<number>;
@@ -55,6 +56,10 @@ export const cases: Case[] = [
     [1, 70, 64, 1, random.probability],
     [1, 70, 80, 1, random.probability],
   ].map(([b, t, d, heads, dropout]) => attention(b, t, d, heads, dropout)),
+  ...[
+    [1, 400],
+    [2, 1700],
+  ].map(([b, n]) => mfcc(b, n)),
   ...[
     [2, 57, 5, 10, 5],
     [2, 803, 35, 10, 5],
@@ -213,6 +218,18 @@ function rowOps(rows: number, d: number): Case[] {
       },
       seed: null,
     },
+    {
+      op: 'kmeans_update',
+      size,
+      inputs: { x, centroids: [4, d] },
+      feeds: {
+        labels: i32(...Array.from({ length: rows }, (_, n) => (n % 4) - 1)),
+        weights: i32(0, 3, 0, 1),
+      },
+      build: (p, f) => ops.kmeansUpdate(p.x, f.labels, p.centroids, f.weights).moved,
+      reference: (p, f) => reference.kmeansUpdate(p.x, f.labels, p.centroids, f.weights),
+      seed: null,
+    },
   ];
 }
 
@@ -269,6 +286,20 @@ function sequenceOps(b: number, t: number, d: number): Case[] {
       reference: (p) => Array.from(p.x, (v) => 3 * v),
     },
   ];
+}
+
+function mfcc(b: number, n: number): Case {
+  return {
+    op: 'mfcc',
+    size: `${b} x ${n}`,
+    inputs: { wave: [b, n] },
+    build: (p) => ops.mfcc(p.wave),
+    reference: (p) =>
+      Array.from({ length: b }, (_, row) =>
+        mfccReference(Array.from({ length: n }, (_, i) => p.wave[row * n + i])),
+      ).flat(2),
+    seed: null,
+  };
 }
 
 function convNormGelu(b: number, n: number, c: number, k: number, stride: number): Case {

@@ -269,6 +269,19 @@ export function distances(x: Numbers, centroids: Numbers, d: number): Doubles {
   });
 }
 
+/** Means of the rows with each label and of `weights` rows at the centroid; a centroid without either stays. [K, D]. */
+export function kmeansUpdate(x: Numbers, labels: Numbers, centroids: Numbers, weights: Numbers): Doubles {
+  const d = centroids.length / weights.length;
+  const absorbed = Array.from(weights);
+  const sums = Float64Array.from(centroids, (value, j) => value * weights[Math.floor(j / d)]);
+  for (let n = 0; n < labels.length; n++) {
+    if (labels[n] < 0 || labels[n] >= weights.length) continue;
+    absorbed[labels[n]]++;
+    for (let i = 0; i < d; i++) sums[labels[n] * d + i] += x[n * d + i];
+  }
+  return sums.map((sum, j) => (absorbed[Math.floor(j / d)] ? sum / absorbed[Math.floor(j / d)] : centroids[j]));
+}
+
 export interface AdamWHyper {
   learningRate: number;
   beta1: number;

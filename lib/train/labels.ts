@@ -125,6 +125,7 @@ async function centroidsOf(
     batchSize: kmeans.batchSize,
     maxNoImprovement: kmeans.patience,
     memoryBytes: kmeans.memoryMiB * 2 ** 20,
+    device: session.device,
     onProgress: ({ phase, iteration: done, total }) => phase !== 'reading' && report('fit', done, total),
   });
   await session.reportSkippedFiles();

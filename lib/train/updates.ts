@@ -153,7 +153,7 @@ function optimiserOptions({ config }: Session, { update, learningRate }: { updat
 }
 
 /** LayerDrop: which blocks run, drawn for each micro-batch. */
-function openLayers({ config }: HubertModel, seed: number, draw: number): boolean[] {
+export function openLayers({ config }: HubertModel, seed: number, draw: number): boolean[] {
   const random = new Philox(seed, draw, layerDropStream);
   return Array.from({ length: config.layers }, () => random.uniform() >= config.layerDrop);
 }

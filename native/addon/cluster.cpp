@@ -7,6 +7,8 @@
 #include "addon/addon.h"
 #include "addon/registry.h"
 #include "cluster/kmeans.h"
+#include "core/backends.h"
+#include "cpu/cpu.h"
 
 namespace hk {
 namespace {
@@ -72,6 +74,7 @@ Napi::Value create(const Napi::CallbackInfo& info) {
     o.patience = option("patience", 0, 1e9);
     o.tolerance = number(given.Get("tolerance"), "tolerance", 0, 1e9);
     o.memory_bytes = number(given.Get("memoryBytes"), "memoryBytes", 1, 9e15);
+    o.backend = backend_of(given.Get("device").ToString());
     o.method = given.Get("lloyd").ToBoolean() ? cluster::Method::lloyd : cluster::Method::minibatch;
     return Napi::Number::New(info.Env(), fitters().add(std::make_shared<KMeans>(o)));
   });
@@ -144,8 +147,8 @@ Napi::Value assign(const Napi::CallbackInfo& info) {
     const auto work = [a, count, clusters, dim] {
       a->labels.resize((size_t)count);
       a->distances.resize((size_t)count);
-      cluster::Assigner assigner;
-      if (count > 0) assigner.run(a->rows.data(), count, a->centroids.data(), clusters, dim, a->labels.data(), a->distances.data());
+      OpCaller ops(cpu_backend());
+      if (count > 0) cluster::assign_clusters(ops, a->rows.data(), count, a->centroids.data(), clusters, dim, a->labels.data(), a->distances.data());
     };
     return run_async(info.Env(), Where::compute, Napi::Object(), work, [a](Napi::Env env) -> Napi::Value {
       auto labels = Napi::Int32Array::New(env, a->labels.size());

@@ -55,20 +55,10 @@ Floats::Floats(size_t count) : data_((float*)cpu_backend()->allocate(cpu_backend
 }
 Floats::~Floats() { cpu_backend()->deallocate(cpu_backend(), data_, bytes_); }
 
-void Assigner::run(const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels,
-                   float* distances) {
-  const hk_op* op = cpu_backend()->find("kmeans_assign");
-  const hk_tensor inputs[2] = {{(void*)x, HK_F32, 2, {rows, dim}}, {(void*)centroids, HK_F32, 2, {clusters, dim}}};
-  const hk_tensor outputs[2] = {{labels, HK_I32, 1, {rows}}, {distances, HK_F32, 1, {rows}}};
-  hk_call call = {};
-  call.n_inputs = call.n_outputs = 2;
-  call.inputs = inputs;
-  call.outputs = outputs;
-  size_t bytes = 0;
-  if (op->prepare(&call, &bytes, &call.state)) throw Error("HK_SHAPE", call.error);
-  if (scratch_.size() < bytes + 64) scratch_.resize(bytes + 64);
-  call.scratch = (void*)(((uintptr_t)scratch_.data() + 63) / 64 * 64);
-  if (op->run(&call)) throw Error("HK_INTERNAL", call.error);
+void assign_clusters(OpCaller& ops, const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels,
+                     float* distances) {
+  ops.run("kmeans_assign", {{(void*)x, HK_F32, {rows, dim}}, {(void*)centroids, HK_F32, {clusters, dim}}},
+          {{labels, HK_I32, {rows}}, {distances, HK_F32, {rows}}});
 }
 
 // The state of the seedings that run side by side; n = rows of the subsample, C = n_init * trials candidates a step.
@@ -83,7 +73,7 @@ struct KMeans::Seeding {
   std::vector<double> partial;                // [chunks, C]
 };
 
-KMeans::KMeans(const KMeansOptions& options) : o_(options) {
+KMeans::KMeans(const KMeansOptions& options) : o_(options), ops_(options.backend) {
   if (o_.clusters < 1 || o_.dim < 1 || o_.clusters > (1 << 24) || o_.dim > (1 << 24))
     throw Error("HK_ARGUMENT", "k-means: clusters and dim must be from 1 to 2^24");
   if (o_.n_init < 1 || o_.n_init > 1000 || o_.max_iterations < 1 || o_.batch < 1 || o_.patience < 0 || !(o_.tolerance >= 0))
@@ -271,9 +261,12 @@ void KMeans::finish_seeding() {
   seeding_.reset();
   labels_.assign((size_t)used_, -1);
   distances_.assign((size_t)used_, 0);
-  members_.resize((size_t)used_);
-  starts_.resize((size_t)o_.clusters + 1);
   weight_.assign((size_t)o_.clusters, 0);
+  if (o_.backend->allocate_staging) {
+    const size_t bytes = (size_t)(used_ * o_.dim) * sizeof(float);
+    resident_.reserve(o_.backend, bytes, "the rows of k-means");
+    ops_.upload(resident_.data(), sample_->data(), bytes);
+  }
   const int64_t batch = std::min(o_.batch, used_);
   total_ = o_.method == Method::lloyd ? o_.max_iterations : std::max<int64_t>(1, o_.max_iterations * used_ / batch);
   if (o_.method == Method::lloyd) {  // the mean variance of the columns scales the tolerance
@@ -291,26 +284,27 @@ void KMeans::finish_seeding() {
   phase_ = Phase::iterating;
 }
 
-// members_[starts_[k] .. starts_[k+1]): the rows with label k, in order.
-void KMeans::group_by_label(int64_t count) {
-  std::fill(starts_.begin(), starts_.end(), 0);
-  for (int64_t i = 0; i < count; i++) starts_[labels_[i] + 1]++;
-  for (int64_t k = 0; k < o_.clusters; k++) starts_[k + 1] += starts_[k];
-  std::vector<int64_t> at(starts_.begin(), starts_.end() - 1);
-  for (int64_t i = 0; i < count; i++) members_[at[labels_[i]]++] = i;
+Array KMeans::rows_from(int64_t first, int64_t count) const {
+  float* rows = resident_.data() ? (float*)resident_.data() + first * o_.dim : row(first);
+  return {rows, HK_F32, {count, o_.dim}, resident_.data() != nullptr};
 }
 
-// Each cluster's sum is taken by one thread, in the order of the rows.
-void KMeans::sum_clusters(const float* rows, std::vector<double>* sums) {
-  sums->assign((size_t)(o_.clusters * o_.dim), 0);
-#pragma omp parallel for schedule(dynamic, 1) if ((double)starts_[o_.clusters] * o_.dim > kParallelWork)
-  for (int64_t k = 0; k < o_.clusters; k++) {
-    double* sum = sums->data() + k * o_.dim;
-    for (int64_t i = starts_[k]; i < starts_[k + 1]; i++) {
-      const float* x = rows + members_[i] * o_.dim;
-      for (int64_t d = 0; d < o_.dim; d++) sum[d] += x[d];
-    }
-  }
+// The nearest centroids of the rows from `first` on, into the first entries of labels_ and distances_.
+void KMeans::assign(int64_t first, int64_t count) {
+  ops_.run("kmeans_assign", {rows_from(first, count), {centroids_.data(), HK_F32, {o_.clusters, o_.dim}}},
+           {{labels_.data(), HK_I32, {count}}, {distances_.data(), HK_F32, {count}}});
+}
+
+// The centroids to the means of these rows, which have the first labels, and of the rows that `weights` counts.
+void KMeans::move_centroids(int64_t first, int64_t count, std::vector<int32_t>* weights) {
+  std::vector<float> moved(centroids_.size());
+  std::vector<int32_t> absorbed(weights->size());
+  const std::vector<int64_t> shape = {o_.clusters, o_.dim};
+  ops_.run("kmeans_update",
+           {rows_from(first, count), {labels_.data(), HK_I32, {count}}, {centroids_.data(), HK_F32, shape}, {weights->data(), HK_I32, {o_.clusters}}},
+           {{moved.data(), HK_F32, shape}, {absorbed.data(), HK_I32, {o_.clusters}}});
+  centroids_.swap(moved);
+  weights->swap(absorbed);
 }
 
 // --- mini-batches
@@ -319,24 +313,12 @@ bool KMeans::minibatch_step() {
   const int64_t batch = std::min(o_.batch, used_);
   const int64_t each = used_ / batch, epoch = iteration_ / each;  // whole batches in a pass; the pass begins at a random row
   const int64_t offset = (int64_t)below(kOffset, (uint64_t)epoch, 0, (uint64_t)(used_ - each * batch + 1));
-  const float* rows = row(offset + iteration_ % each * batch);
-  assigner_.run(rows, batch, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  const int64_t first = offset + iteration_ % each * batch;
+  assign(first, batch);
   const double inertia = sum_of(distances_.data(), batch);
-  group_by_label(batch);
-  std::vector<double> sums;
-  sum_clusters(rows, &sums);
-  for (int64_t k = 0; k < o_.clusters; k++) {
-    const double count = (double)(starts_[k + 1] - starts_[k]);
-    if (count == 0) continue;
-    const double total = weight_[k] + count;
-    for (int64_t d = 0; d < o_.dim; d++) {
-      float& c = centroids_[k * o_.dim + d];
-      c = (float)((c * weight_[k] + sums[k * o_.dim + d]) / total);
-    }
-    weight_[k] = total;
-  }
+  move_centroids(first, batch, &weight_);
   since_reassign_ += batch;
-  reassign_rare(rows, batch);
+  reassign_rare(row(first), batch);
   iteration_++;
   mean_inertia_ = inertia / (double)batch;
   return converged(mean_inertia_, batch) || iteration_ >= total_;
@@ -344,12 +326,12 @@ bool KMeans::minibatch_step() {
 
 // Empty and rare clusters restart at random rows of the batch, with the weight of the rarest of the others (scikit-learn's way).
 void KMeans::reassign_rare(const float* batch, int64_t count) {
-  const bool empty = std::find(weight_.begin(), weight_.end(), 0.0) != weight_.end();
+  const bool empty = std::find(weight_.begin(), weight_.end(), 0) != weight_.end();
   if (!empty && since_reassign_ < 10 * o_.clusters) return;
   since_reassign_ = 0;
   const double least = kRare * std::accumulate(weight_.begin(), weight_.end(), 0.0) / (double)o_.clusters;
   std::vector<int64_t> rare;
-  double kept = INFINITY;
+  int32_t kept = INT32_MAX;
   for (int64_t k = 0; k < o_.clusters; k++) {
     if (weight_[k] < least) rare.push_back(k);
     else kept = std::min(kept, weight_[k]);
@@ -382,70 +364,53 @@ bool KMeans::converged(double inertia, int64_t count) {
 
 // --- Lloyd
 
-// Each empty cluster takes the row that lies farthest from its centroid (and leaves the cluster it was in).
-double KMeans::reseed_empty(std::vector<double>* sums) {
-  std::vector<int64_t> empty;
+// Each empty cluster takes the row that lies farthest from its centroid (and leaves the cluster it was in): in labels_.
+void KMeans::reseed_empty() {
+  std::vector<int64_t> left((size_t)o_.clusters), empty;
+  for (int64_t i = 0; i < used_; i++) left[labels_[i]]++;
   for (int64_t k = 0; k < o_.clusters; k++)
-    if (starts_[k] == starts_[k + 1]) empty.push_back(k);
-  if (empty.empty()) return 0;
-  std::vector<int64_t> order((size_t)used_), left((size_t)o_.clusters);
-  for (int64_t k = 0; k < o_.clusters; k++) left[k] = starts_[k + 1] - starts_[k];
+    if (left[k] == 0) empty.push_back(k);
+  if (empty.empty()) return;
+  std::vector<int64_t> order((size_t)used_);
   std::iota(order.begin(), order.end(), 0);
   const size_t wanted = std::min(order.size(), 4 * empty.size());
   std::partial_sort(order.begin(), order.begin() + (int64_t)wanted, order.end(), [&](int64_t a, int64_t b) {
     return distances_[a] != distances_[b] ? distances_[a] > distances_[b] : a < b;
   });
   size_t next = 0;
-  double moved = 0;
   for (const int64_t k : empty) {
     while (next < wanted && left[labels_[order[next]]] <= 1) next++;  // never empties another cluster
     if (next == wanted || !(distances_[order[next]] > 0)) break;  // fewer distinct rows than clusters
-    const int64_t i = order[next++], from = labels_[i];
-    for (int64_t d = 0; d < o_.dim; d++) {
-      (*sums)[from * o_.dim + d] -= row(i)[d];
-      (*sums)[k * o_.dim + d] = row(i)[d];
-    }
-    left[from]--;
+    int32_t& label = labels_[order[next++]];
+    left[label]--;
     left[k] = 1;
-    labels_[i] = (int32_t)k;
-    moved++;
+    label = (int32_t)k;
   }
-  return moved;
 }
 
 bool KMeans::lloyd_step() {
   previous_ = labels_;
-  assigner_.run(sample_->data(), used_, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  assign(0, used_);
   mean_inertia_ = sum_of(distances_.data(), used_) / (double)used_;
-  group_by_label(used_);
-  std::vector<double> sums;
-  sum_clusters(sample_->data(), &sums);
   const bool unchanged = labels_ == previous_;
-  if (reseed_empty(&sums) > 0) group_by_label(used_);
+  reseed_empty();
+  const std::vector<float> before = centroids_;
+  std::vector<int32_t> weights((size_t)o_.clusters);
+  move_centroids(0, used_, &weights);
   double shift = 0;
-  for (int64_t k = 0; k < o_.clusters; k++) {
-    const double count = (double)(starts_[k + 1] - starts_[k]);
-    if (count == 0) continue;
-    for (int64_t d = 0; d < o_.dim; d++) {
-      float& c = centroids_[k * o_.dim + d];
-      const float mean = (float)(sums[k * o_.dim + d] / count);
-      shift += ((double)mean - c) * ((double)mean - c);
-      c = mean;
-    }
-  }
+  for (size_t i = 0; i < before.size(); i++) shift += ((double)centroids_[i] - before[i]) * ((double)centroids_[i] - before[i]);
   iteration_++;
   return unchanged || shift <= o_.tolerance * column_variance_ || iteration_ >= o_.max_iterations;
 }
 
 void KMeans::finish() {
-  assigner_.run(sample_->data(), used_, centroids_.data(), o_.clusters, o_.dim, labels_.data(), distances_.data());
+  assign(0, used_);
   inertia_ = sum_of(distances_.data(), used_);
   mean_inertia_ = inertia_ / (double)used_;
   phase_ = Phase::done;
   sample_.reset();
   labels_ = previous_ = {};
   distances_ = {};
-  members_ = {};
 }
 
 }  // namespace cluster

@@ -10,7 +10,9 @@
 //   lloyd      full iterations until no label changes, the centroids move less than tolerance * mean variance, or max_iterations
 //   final      the inertia of the whole sample
 // Empty clusters restart at the rows that lie farthest from their centroids (lloyd), empty and rare ones at random rows of the
-// batch (minibatch). Every sum runs in a fixed order: the result depends on rows, options and seed, not on the number of threads.
+// batch (minibatch). Every sum runs in a fixed order: the result depends on rows, options, seed and back-end, not on the number of threads.
+// Assignments and updates are the ops of those names, on the back-end that the options name, which then holds a copy of the sample; seeding
+// and what else there is runs on the CPU.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +21,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "core/op_call.h"
 
 namespace hk {
 namespace cluster {
@@ -35,6 +39,7 @@ struct KMeansOptions {
   int64_t  patience = 100;        // batches without improvement; 0: never stop for that
   double   tolerance = 1e-4;      // of the mean variance of the columns
   double   memory_bytes = 0;
+  const hk_backend* backend = nullptr;
 };
 
 struct Progress {
@@ -59,15 +64,9 @@ class Floats {
   size_t bytes_;
 };
 
-// Nearest centroids of rows through the back-end's kmeans_assign op; keeps its scratch between calls.
-class Assigner {
- public:
-  // labels and distances have one entry for each row.
-  void run(const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels, float* distances);
-
- private:
-  std::vector<char> scratch_;
-};
+// Nearest centroids of rows in the host's memory; labels and distances have one entry for each row.
+void assign_clusters(OpCaller& ops, const float* x, int64_t rows, const float* centroids, int64_t clusters, int64_t dim, int32_t* labels,
+                     float* distances);
 
 class KMeans {
  public:
@@ -102,9 +101,10 @@ class KMeans {
   void reassign_rare(const float* batch, int64_t count);
   bool converged(double batch_inertia, int64_t count);
   bool lloyd_step();
-  double reseed_empty(std::vector<double>* sums);
-  void group_by_label(int64_t count);
-  void sum_clusters(const float* rows, std::vector<double>* sums);
+  void reseed_empty();
+  Array rows_from(int64_t first, int64_t count) const;
+  void assign(int64_t first, int64_t count);
+  void move_centroids(int64_t first, int64_t count, std::vector<int32_t>* weights);
   void finish();
 
   KMeansOptions o_;
@@ -113,11 +113,11 @@ class KMeans {
   double inertia_ = 0, mean_inertia_ = 0, column_variance_ = 0;
   std::unique_ptr<Floats> sample_;
   std::unique_ptr<Seeding> seeding_;
-  Assigner assigner_;
+  OpCaller ops_;
+  Block resident_;  // the sample, where the back-end has memory of its own
   std::vector<float> centroids_, distances_;
   std::vector<int32_t> labels_, previous_;
-  std::vector<int64_t> members_, starts_;  // rows grouped by label
-  std::vector<double> weight_;             // minibatch: rows each centroid has absorbed
+  std::vector<int32_t> weight_;  // minibatch: rows each centroid has absorbed
   double smoothed_ = -1, best_smoothed_ = -1;
   int64_t without_improvement_ = 0, since_reassign_ = 0;
 };

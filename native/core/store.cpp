@@ -22,6 +22,17 @@ void require(const hk_backend* backend, int result, const char* what) {
                                "): " + backend->last_error(backend));
 }
 
+namespace {
+
+std::string mebibytes(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
+// After an allocation that gave nothing: throws what the device reports, unless there simply is too little memory.
+void require_sound(const hk_backend* backend, const char* what) {
+  require(backend, *backend->last_error(backend) != 0, ("making room for " + std::string(what)).c_str());
+}
+
+}  // namespace
+
 Block::~Block() {
   if (data_) backend_->deallocate(backend_, data_, bytes_);
 }
@@ -34,11 +45,12 @@ void Block::reserve(const hk_backend* backend, size_t bytes, const char* what) {
   backend_ = backend;
   data_ = backend->allocate(backend, bytes);
   if (!data_) {
+    require_sound(backend, what);
     size_t free = 0, total = 0;
     backend->memory(backend, &free, &total);
-    throw Error("HK_MEMORY", std::string(what) + " needs " + std::to_string(bytes >> 20) + " MiB, which " +
-                                 (backend->allocate_staging ? "the device" : "this machine") + " does not have (" + std::to_string(free >> 20) + " of " +
-                                 std::to_string(total >> 20) + " MiB are free). Use smaller batches or a smaller model.");
+    throw Error("HK_MEMORY", std::string(what) + " needs " + mebibytes(bytes) + ", which " + (backend->allocate_staging ? "the device" : "this machine") +
+                                 " does not have (" + std::to_string(free >> 20) + " of " + mebibytes(total) +
+                                 " are free). Use smaller batches or a smaller model.");
   }
   bytes_ = bytes;
 }
@@ -46,7 +58,9 @@ void Block::reserve(const hk_backend* backend, size_t bytes, const char* what) {
 Buffer::Buffer(const hk_backend* backend, size_t bytes, const char* what) : backend_(backend), bytes_(bytes) {
   block_.reserve(backend, bytes, what);
   host_ = backend->allocate_staging ? backend->allocate_staging(backend, bytes) : block_.data();
-  if (!host_) throw Error("HK_MEMORY", std::string(what) + " needs " + std::to_string(bytes >> 20) + " MiB of pinned host memory. Use smaller batches.");
+  if (host_) return;
+  require_sound(backend, what);
+  throw Error("HK_MEMORY", std::string(what) + " needs " + mebibytes(bytes) + " of pinned host memory. Use smaller batches.");
 }
 Buffer::~Buffer() {
   if (host_ != block_.data()) backend_->deallocate_staging(backend_, host_, bytes_);

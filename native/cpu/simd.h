@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "hubertkit/bf16.h"
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace hk {
 namespace HK_ISA {
@@ -33,13 +36,17 @@ static inline v16  load(const float* p) { return *(const v16u*)p; }
 static inline void store(float* p, v16 v) { *(v16u*)p = v; }
 
 typedef uint16_t h16 __attribute__((vector_size(32)));
-typedef uint16_t h16u __attribute__((vector_size(32), aligned(2)));
+typedef uint16_t h16u __attribute__((vector_size(32), aligned(2), may_alias));
 
 static inline v16  load(const bf16* p) { return (v16)(__builtin_convertvector(*(const h16u*)p, u16) << 16); }
+#if defined(__AVX512BF16__)  // one instruction, to which numbers below 2^-126 are 0
+static inline void store(bf16* p, v16 v) { *(h16u*)p = (h16)_mm512_cvtneps_pbh((__m512)v); }
+#else
 static inline void store(bf16* p, v16 v) {
   const u16 u = (u16)v, rounded = u + 0x7fff + (u >> 16 & 1);
   *(h16u*)p = __builtin_convertvector((v != v ? u16{} + 0x7fc00000u : rounded) >> 16, h16);
 }
+#endif
 static inline v16  splat(float x) { return x - v16{}; }  // x - 0 is x (x + 0 is not for -0), so this is one broadcast
 template <class T>
 static inline v16 load_n(const T* p, int n) {  // n < 16 elements, the rest zero

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 
+#include "cuda/architecture.h"
 #include "hubertkit/backend.h"
 
 namespace hk {
@@ -27,12 +28,20 @@ int checked(cudaError_t error) {
   return 1;
 }
 
+// The same of an allocation: that there is too little memory is no error to speak of.
+int allocated(cudaError_t error) {
+  if (error != cudaErrorMemoryAllocation) return checked(error);
+  last_message.clear();
+  cudaGetLastError();
+  return 1;
+}
+
 const char* last_error(const hk_backend*) { return last_message.c_str(); }
 int enter(const hk_backend* self) { return checked(cudaSetDevice(self->device)); }
 
 void* allocate(const hk_backend* self, size_t bytes) {
   void* data = nullptr;
-  if (enter(self) || checked(cudaMalloc(&data, bytes ? bytes : 1))) return nullptr;
+  if (enter(self) || allocated(cudaMalloc(&data, bytes ? bytes : 1))) return nullptr;
   if (checked(cudaMemset(data, 0, bytes))) {
     cudaFree(data);
     return nullptr;
@@ -45,7 +54,7 @@ void deallocate(const hk_backend* self, void* data, size_t) {
 
 void* allocate_staging(const hk_backend* self, size_t bytes) {
   void* data = nullptr;
-  if (enter(self) || checked(cudaMallocHost(&data, bytes))) return nullptr;
+  if (enter(self) || allocated(cudaMallocHost(&data, bytes))) return nullptr;
   memset(data, 0, bytes);
   return data;
 }
@@ -117,8 +126,8 @@ std::string missing(int device) {
     cudaDeviceProp p;
     if (checked(cudaGetDeviceProperties(&p, device))) return "GPU " + std::to_string(device) + " cannot be used: " + last_message;
     return std::string("this build has no code for the ") + p.name + " (compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
-           "), only for " HK_CUDA_ARCHITECTURES ". Build again with HK_CUDA_ARCHITECTURES=" + std::to_string(p.major) + std::to_string(p.minor) +
-           "-real npm run build:cuda";
+           "), only for " HK_CUDA_ARCHITECTURES ". Build again with HK_CUDA_ARCHITECTURES=" + architecture_of(p.major, p.minor) +
+           " npm run build:cuda";
   }
   return "";
 }

@@ -21,6 +21,7 @@ struct GemmShape {
   bool    bias;                      // f32; cuBLASLt takes it rounded to the dtype of C
   hk_dtype ab = HK_F32, c = HK_F32;  // f32 or bf16
   int64_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0;
+  int64_t step = 0;                  // a, b and c lie a multiple of so many elements behind a multiple of 16 bytes
 };
 
 // A fixed shape, made once in an op's `prepare`.

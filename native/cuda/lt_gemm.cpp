@@ -84,21 +84,14 @@ class LtGemm final : public Gemm {
            lt_->set_matmul(matmul_, lt::kEpilogue, &epilogue, sizeof epilogue) == 0 && layout(&a_, s.ab, first, s.b_batch) &&
            layout(&b_, s.ab, second, s.a_batch) && layout(&c_, s.c, result, s.c_batch);
   }
-  // Pointers to elements of so many bytes are multiples of 16 bytes where everything that they are made of is.
-  uint32_t alignment(uint32_t bytes) const {
-    const GemmShape& s = shape_;
-    for (int64_t n : {s.m, s.n, s.k, s.a_row * s.a_column, s.b_row * s.b_column, s.ldc, s.a_batch, s.b_batch, s.c_batch})
-      if (n % (16 / bytes)) return bytes;
-    return 16;
-  }
   bool choose() {
     static std::mutex mutex;
-    static auto* known = new std::map<std::array<int64_t, 17>, lt::Heuristic>;
+    static auto* known = new std::map<std::array<int64_t, 18>, lt::Heuristic>;
     const GemmShape& s = shape_;
     int device = 0;
     cudaGetDevice(&device);
-    const std::array<int64_t, 17> key = {s.m, s.n, s.k, s.a_row, s.a_column, s.b_row, s.b_column, s.ldc, s.accumulate, s.bias, s.ab, s.c,
-                                         s.batch, s.a_batch, s.b_batch, s.c_batch, device};
+    const std::array<int64_t, 18> key = {s.m, s.n, s.k, s.a_row, s.a_column, s.b_row, s.b_column, s.ldc, s.accumulate, s.bias, s.ab, s.c,
+                                         s.batch, s.a_batch, s.b_batch, s.c_batch, s.step, device};
     std::lock_guard<std::mutex> lock(mutex);
     const auto found = known->find(key);
     if (found != known->end()) {
@@ -107,10 +100,10 @@ class LtGemm final : public Gemm {
     }
     lt::Handle preference = nullptr;
     if (lt_->create_preference(&preference) != 0) return false;
-    const uint32_t inputs = alignment(s.ab == HK_BF16 ? 2 : 4), output = alignment(s.c == HK_BF16 ? 2 : 4);
+    const Alignment aligned = alignment_of(s);
     int status = lt_->set_preference(preference, lt::kMaxWorkspaceBytes, &kMostWorkspace, sizeof kMostWorkspace), count = 0;
-    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB}) status |= lt_->set_preference(preference, attribute, &inputs, sizeof inputs);
-    for (int attribute : {lt::kMinAlignmentC, lt::kMinAlignmentD}) status |= lt_->set_preference(preference, attribute, &output, sizeof output);
+    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB}) status |= lt_->set_preference(preference, attribute, &aligned.inputs, sizeof aligned.inputs);
+    for (int attribute : {lt::kMinAlignmentC, lt::kMinAlignmentD}) status |= lt_->set_preference(preference, attribute, &aligned.output, sizeof aligned.output);
     if (status == 0) status = lt_->heuristics(handle_, matmul_, a_, b_, c_, c_, preference, 1, &chosen_, &count);
     lt_->destroy_preference(preference);
     if (status != 0 || count < 1 || chosen_.state != 0) return false;

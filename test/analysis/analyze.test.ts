@@ -186,6 +186,28 @@ test('without word alignments words are left out and the word probe says why; al
   expect(joined[0].layers[1].pwccaPhone).toBeUndefined(); // of other alignments
 });
 
+test('without phone alignments a metric that needs them says so; similarity and rank do without', async () => {
+  const bare = path.join(root, 'unaligned');
+  fs.cpSync(run, bare, { recursive: true });
+  fs.rmSync(path.join(bare, 'analysis'), { recursive: true, force: true });
+  const corpus = path.join(root, 'tones-without-alignments');
+  fs.cpSync(path.join(root, 'tones'), corpus, { recursive: true });
+  fs.rmSync(path.join(corpus, 'alignments.jsonl'));
+  const config = path.join(bare, 'config.yaml');
+  fs.writeFileSync(config, fs.readFileSync(config, 'utf8').replace(path.join(root, 'tones'), corpus));
+  await expect(analyzeRun(bare, settings)).rejects.toMatchObject({
+    code: 'HK_CORPUS',
+    message: expect.stringContaining('"clusters" needs phone alignments'),
+  });
+  const [{ layers, autoencoderIndex, dropAtTop }] = await analyzeRun(bare, { ...settings, metrics: ['cka', 'rank'] });
+  const [aligned] = await analyzeRun(run, { ...settings, metrics: ['cka', 'rank'] });
+  expect(layers).toEqual(
+    aligned.layers.map(({ ckaLayer0, ckaLogMel, rankMe, layer }) => ({ layer, ckaLayer0, ckaLogMel, rankMe })),
+  );
+  expect(autoencoderIndex).toBe(aligned.autoencoderIndex);
+  expect(dropAtTop).toBeUndefined();
+});
+
 test('an aborted analysis says so, an unknown metric is refused with the nearest one', async () => {
   fs.rmSync(path.join(run, 'analysis'), { recursive: true, force: true });
   await expect(analyzeRun(run, { ...settings, signal: AbortSignal.abort() })).rejects.toMatchObject({

@@ -55,8 +55,12 @@ test('frame budgets hold, and the choice is the same each time', () => {
   expect(of(2).fit).not.toEqual(of(1).fit);
 });
 
-test('a corpus without alignments is refused', () => {
+test('where training or held-out utterances have no phones any of them is chosen, and there are no phones', () => {
   const { phones: _, ...bare } = utterance('t', 's1');
-  const options = { train: [bare], heldOut: [bare], maxFitFrames: 10, maxTestFrames: 10, seed: 1 };
-  expect(() => evaluationSet(options)).toThrow(expect.objectContaining({ code: 'HK_CORPUS' }));
+  const options = { train: [bare, utterance('u', 's1')], maxFitFrames: 1000, maxTestFrames: 1000, seed: 1 };
+  const set = evaluationSet({ ...options, heldOut: [{ ...bare, id: 'h' }] });
+  expect(set.phones).toEqual([]);
+  expect(set.fit.map(({ utterance }) => utterance.id).sort()).toEqual(['t', 'u']);
+  expect(set.test[0].labels.every((label) => label === -1)).toBe(true);
+  expect(() => evaluationSet({ ...options, heldOut: [] })).toThrow(expect.objectContaining({ code: 'HK_CORPUS' }));
 });

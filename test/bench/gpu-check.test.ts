@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { alone, comparison, type Part, type PartResult, runPart } from '../../bench/gpu-check';
+import * as path from 'node:path';
+import { alone, comparison, type Part, type PartResult, runPart, sameValues, withCurves } from '../../bench/gpu-check';
 
 const shell = (script: string, more: Partial<Part> = {}): Part => ({
   name: 'part',
@@ -48,6 +50,46 @@ describe('a part of the GPU check', () => {
     const result = await runPart(shell('exit 0', { needs: 'ceilings' }), 100, [failed]);
     expect(result).toMatchObject({ status: 'left out', reason: 'needs "ceilings": no PyTorch' });
   });
+});
+
+describe('a part that stands beside PyTorch', () => {
+  const read = async (script: string) => runPart(shell(script, { read: sameValues }), 100, []);
+
+  test('goes well where the values are the same', async () => {
+    expect(await read(`echo '{"sameValues": true}'`)).toMatchObject({ status: 'ok', result: { sameValues: true } });
+  });
+
+  test('fails where they are not, and keeps what it measured', async () => {
+    const { status, reason, result } = await read(`echo '{"sameValues": false, "outputError": 0.5}'`);
+    expect({ status, reason }).toEqual({ status: 'failed', reason: 'the values are not those of PyTorch' });
+    expect(result).toMatchObject({ outputError: 0.5 });
+  });
+
+  test('that ended early gives its own reason', async () => {
+    expect((await read(`echo 'no module named torch' >&2; exit 1`)).reason).toBe('no module named torch');
+  });
+});
+
+test.each([
+  ['attention', ['cuda:63', '1', '10', '128', '2'], /HK_NO_DEVICE/],
+  ['kmeans', ['cuda:63', '3', '4', '50'], /HK_NO_DEVICE/],
+  ['curve', ['cuda:63', 'f32'], /HK_NO_DEVICE|bench:curves -- --prepare/],
+  ['nothing', [], /There is no part "nothing"/],
+])('the part %s says why it cannot run', (part, parameters, reason) => {
+  const file = path.resolve(__dirname, '..', '..', 'bench', 'gpu-part.js');
+  const { status, stderr } = spawnSync(process.execPath, [file, part, ...parameters], { encoding: 'utf8' });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(reason);
+});
+
+test('the curves in the results are those of the CPU and of the parts, or why there are none', () => {
+  const prepared = { preset: 'small', updates: 2, minutes: 1, bits: { 'cpu f32': [6, 5] }, missing: {} } as const;
+  const f32 = done('curve f32', { bits: [6.0004, 5.0002] });
+  const bf16: PartResult = { ...done('curve bf16', undefined), status: 'failed', reason: 'HK_DEVICE: lost' };
+  const curves = withCurves({ ...prepared, bits: { 'cpu f32': [6, 5] } }, [f32, bf16])!;
+  expect(curves.bits).toEqual({ 'cpu f32': [6, 5], 'cuda f32': [6.0004, 5.0002] });
+  expect(curves.missing).toEqual({ 'cuda bf16': 'HK_DEVICE: lost' });
+  expect(curves.f32Difference!.bits).toBeCloseTo(4e-4, 9);
 });
 
 describe('after a selftest', () => {

@@ -36,6 +36,12 @@ test('the floor is the longer of computing and moving, by the rate of the precis
   expect(floorSeconds({ flops: 1e6, bytes: 1e9 }, roofline)).toBeCloseTo(0.1, 12);
 });
 
+test('where a copy was measured too, the faster of read and copy is what memory can do', () => {
+  const roofline = { f32_gflops: 100, read_gbytes_per_s: 10, copy_gbytes_per_s: 20 };
+  expect(floorSeconds({ flops: 1e6, bytes: 1e9 }, roofline)).toBeCloseTo(0.05, 12);
+  expect(floorSeconds({ flops: 1e6, bytes: 1e9 }, { ...roofline, copy_gbytes_per_s: 5 })).toBeCloseTo(0.1, 12);
+});
+
 test('a profile by kind adds up its ops, slowest kind first', () => {
   const op = (kind: string, seconds: number) => ({
     kind,

@@ -13,7 +13,12 @@ afterAll(() => fs.rmSync(root, { recursive: true }));
 
 /** What deviceInfo says in another process whose addon lies in `folder`; `driver`: a folder with a libcuda.so.1 of its own. */
 function refusal(folder: string, device: string, driver?: string): { code?: string; message?: string } {
-  const script = `try { require(process.argv[1]).deviceInfo(process.argv[2]); console.log('{}'); }
+  return thrown('deviceInfo(process.argv[2])', folder, device, driver);
+}
+
+/** What `call`, to an addon that lies in `folder`, throws in another process. */
+function thrown(call: string, folder: string, device: string, driver?: string): { code?: string; message?: string } {
+  const script = `try { require(process.argv[1]).${call}; console.log('{}'); }
     catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message })); }`;
   const addon = path.join(folder, 'hubertkit.node');
   const env = { ...process.env, ...(driver && { LD_LIBRARY_PATH: driver }) };
@@ -28,6 +33,15 @@ function folderWith(library?: string): string {
   return folder;
 }
 
+/** The file of a back-end without memory, whose device reports `report`. */
+function backendWithoutMemory(report: string): string {
+  const file = path.join(fs.mkdtempSync(path.join(root, 'backend-')), 'backend.so');
+  const source = path.join(packageRoot, 'test', 'fixtures', 'backend.c');
+  const options = ['-xc', '-shared', '-fPIC', `-I${path.join(packageRoot, 'native', 'include')}`];
+  execFileSync('g++', [...options, `-DREPORT="${report}"`, '-o', file, source]);
+  return file;
+}
+
 /** A folder with a stand-in for the NVIDIA driver: the CUDA version that it supports (13000: 13.0), and what its start answers. */
 function driver(version: number, init: number): string {
   const folder = fs.mkdtempSync(path.join(root, 'driver-'));
@@ -40,7 +54,7 @@ function driver(version: number, init: number): string {
 describe('devices', () => {
   test('the CPU says what it is', () => {
     const { variant, total } = native().deviceInfo('cpu');
-    expect(variant).toMatch(/^(portable|avx2|avx512)$/);
+    expect(variant).toMatch(/^(portable|avx2|avx512|avx512_bf16)$/);
     expect(total).toBeGreaterThan(2 ** 28);
   });
 
@@ -63,6 +77,21 @@ describe('devices', () => {
     expect(refusal(folderWith(library), 'cuda')).toMatchObject({
       code: 'HK_NO_DEVICE',
       message: expect.stringContaining('does not load'),
+    });
+  });
+
+  test.each([
+    ['', 'HK_MEMORY', 'the parameters needs 0 MiB, which the device does not have (5 of 80 MiB are free)'],
+    [
+      'an illegal memory access was encountered',
+      'HK_DEVICE',
+      'making room for the parameters failed on cuda:0 (a test): an illegal memory access was encountered',
+    ],
+  ])('memory that a device does not give while it reports "%s" is %s', (report, code, sentence) => {
+    const call = "createStore('cuda', [{ name: 'w', shape: [16] }])";
+    expect(thrown(call, folderWith(backendWithoutMemory(report)), 'cuda')).toMatchObject({
+      code,
+      message: expect.stringContaining(sentence),
     });
   });
 

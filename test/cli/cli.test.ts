@@ -44,6 +44,24 @@ describe('hubertkit', () => {
     }
   });
 
+  test('bench without a part measures the device and what steps use of it', () => {
+    const work = ['--presets', 'nano', '--precision', 'f32', '--batch', '1', '--seconds', '1'];
+    const { status, stdout } = hubertkit(['bench', ...work, '--json']);
+    expect(status).toBe(0);
+    const { roofline, steps } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+    expect(roofline.f32_gflops).toBeGreaterThan(0);
+    expect(roofline.read_gbytes_per_s).toBeGreaterThan(0);
+    expect(steps).toHaveLength(1);
+    expect(steps[0].utilisation).toBeCloseTo(steps[0].gflops / roofline.f32_gflops, 3);
+    expect(steps[0].profile.map(({ kind }: { kind: string }) => kind)).toContain('attention_grad');
+  });
+
+  test('bench on a GPU that is not there says what is missing', () => {
+    const { status, stderr } = hubertkit(['bench', '--device', 'cuda:63']);
+    expect(status).toBe(1);
+    expect(stderr).toContain('HK_NO_DEVICE');
+  });
+
   test('experiment lists the questions, and suggests the nearest name for a wrong one', () => {
     const { stdout } = hubertkit(['experiment']);
     expect(stdout).toMatch(/^layer-reset +Does fine-tuning gain/m);

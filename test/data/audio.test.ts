@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { decodeAudio, logMel, melFrontEnd, mfcc, probeAudio } from '../../lib/data/audio';
 import { frameCount } from '../../lib/data/types';
-import { logMelReference, mfccReference } from '../reference/mfcc';
+import { logMelReference, mfccReference } from '../../lib/selftest/mfcc';
 import { type Coding, chunk, flac, sound, wav } from './sounds';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-audio-'));

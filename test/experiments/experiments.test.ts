@@ -1,5 +1,6 @@
 import type { Cell } from '../../lib/experiments/experiment';
 import { allExperiments, type ExperimentOptions, planExperiment, unitsOf } from '../../lib/experiments/plan';
+import { tuningOptions } from '../../lib/experiments/fine-tunings';
 
 const plan = (experiment: string, options: Partial<ExperimentOptions> = {}) =>
   planExperiment({ experiment, preset: 'nano', corpus: 'speech', ...options });
@@ -124,6 +125,30 @@ test('cells and label budgets can be chosen', () => {
   expect(control?.others[0].where).toMatchObject({ k: 0, mode: 'reset', labelMinutes: 20 });
   expect(() => plan('layer-reset', { cells: ['two-iteration'] })).toThrow('Did you mean "two-iterations"?');
   expect(() => plan('layer-reset', { labelMinutes: [0] })).toThrow('Label minutes are numbers above 0, got 0.');
+});
+
+test('numbers of blocks can be chosen: k = 0 and the control stay', () => {
+  const [cell] = plan('layer-reset', { cells: ['two-iterations'], labelMinutes: [20], k: [2] }).cells;
+  expect(cell.fineTunings.map(({ iteration, mode, k, freeze }) => `${iteration} ${mode} ${k} ${freeze}`)).toEqual([
+    ...[1, 2].flatMap((i) => [
+      `${i} reset 0 pretrained-only`,
+      `${i} reset 2 pretrained-only`,
+      `${i} drop 2 pretrained-only`,
+      `${i} reset 2 all`,
+    ]),
+    '1 random null pretrained-only',
+  ]);
+  expect(() => plan('layer-reset', { k: [Number.NaN] })).toThrow('whole numbers');
+});
+
+test('layers are measured by what is asked for, and models fine-tuned on the corpus that is named', () => {
+  expect(plan('layer-reset', {}).metrics).toEqual(['clusters', 'cka']);
+  const other = plan('layer-reset', { metrics: ['cka', 'rank'], finetune: { corpus: 'manifest:prompts' } });
+  expect(other.metrics).toEqual(['cka', 'rank']);
+  const [cell] = other.cells;
+  expect(tuningOptions(other, cell, cell.fineTunings[0]).corpus).toBe('manifest:prompts');
+  expect(cell.config.corpus).not.toBe('manifest:prompts');
+  expect(() => plan('layer-reset', { metrics: ['ranks' as 'rank'] })).toThrow('did you mean "rank"?');
 });
 
 test('a name that is not there suggests the nearest', () => {

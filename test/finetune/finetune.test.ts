@@ -152,6 +152,14 @@ test.each([
   });
 });
 
+test('without a corpus the folder of a model says that it needs one, and how it is given', async () => {
+  const { corpus: _, ...options } = shared;
+  await expect(finetune(options, { out: path.join(root, 'refused') })).rejects.toMatchObject({
+    code: 'HK_CONFIG',
+    message: expect.stringMatching(/model needs transcribed audio: give `corpus` \(--corpus KIND:FOLDER\)/),
+  });
+});
+
 test('a fine-tuning that failed before its first update leaves the folder to other options', async () => {
   const out = path.join(root, 'failed');
   await expect(finetune({ ...shared, trainSplits: ['none'] }, { out })).rejects.toMatchObject({ code: 'HK_CORPUS' });

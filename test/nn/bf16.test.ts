@@ -1,9 +1,10 @@
 // Pretraining in bf16 against f32: the same objective and gradient up to the rounding of stored activations, reproducible, learning.
 import { native } from '../../lib/binding';
-import { Graph, type Precision } from '../../lib/nn/graph';
+import { Graph, type Precision, type Tensor } from '../../lib/nn/graph';
 import { HubertModel } from '../../lib/nn/model';
-import { cast } from '../../lib/nn/ops';
+import { attention, cast, posConv } from '../../lib/nn/ops';
 import { ParameterStore } from '../../lib/nn/store';
+import { numbers } from './close';
 import { batch, clusters, config, samples, train } from './training';
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((sum, x, i) => sum + x * b[i], 0);
@@ -29,6 +30,73 @@ test('bf16 keeps the nearest number, the even one of two, and infinity and NaN',
   await using program = await g.compile(store);
   const { y } = await program.run({ x: inputs });
   expect([...y]).toEqual(Array.from(inputs, (_, i) => pairs[i % 7][1]));
+});
+
+interface Op {
+  /** Of the inputs; x is the activation. */
+  shapes: Record<string, number[]>;
+  lengths?: number[];
+  build(inputs: Record<string, Tensor>, lengths: Tensor): Tensor;
+}
+
+/** Of numbers that bf16 holds exactly: the value of an op, and the gradients of <seed, value>. */
+async function valueAndGradients({ shapes, lengths = [1], build }: Op, precision: Precision): Promise<Float32Array[]> {
+  const exact = (shape: readonly number[], salt: number) =>
+    numbers([...shape], salt).data.map((v) => Math.round(v * 128) / 64);
+  const g = new Graph(true, { precision });
+  const names = Object.keys(shapes);
+  const inputs = names.map((name) => g.parameter(name, shapes[name], { kind: 'zeros' }));
+  const tensors = Object.fromEntries(names.map((name, i) => [name, inputs[i]]));
+  const y = cast(
+    build({ ...tensors, x: cast(tensors.x, precision) }, g.feed('lengths', [lengths.length], 'i32')),
+    'f32',
+  );
+  g.output('y', y);
+  g.backward([[y, g.feed('seed', y.shape)]], inputs).forEach((gradient, i) => {
+    if (gradient) g.output(names[i], gradient);
+  });
+  await using store = new ParameterStore([...g.parameters.values()]);
+  for (const [i, name] of names.entries()) store.write(name, Float32Array.from(exact(shapes[name], i + 1)));
+  await using program = await g.compile(store);
+  const feeds = { lengths: Int32Array.from(lengths), seed: Float32Array.from(exact(y.shape, 9)) };
+  const outputs = await program.run(feeds, { seed: 3, draw: 4 });
+  return [outputs.y, ...names.map((name) => outputs[name] ?? store.read(name, 'gradients'))] as Float32Array[];
+}
+
+const heads =
+  (dropout: number): Op['build'] =>
+  ({ x }, lengths) =>
+    attention(x, lengths, { heads: 2, dropout });
+const convolution =
+  (groups: number): Op['build'] =>
+  ({ x, w, bias }) =>
+    posConv(x, w, bias, groups);
+// More frames than a block of queries, keys or outputs; odd numbers of frames, channels and taps; a row of length 0.
+const ops: [string, Op][] = [
+  ['attention of 5 channels', { shapes: { x: [2, 301, 30] }, lengths: [301, 259], build: heads(0) }],
+  ['attention of 64 channels', { shapes: { x: [2, 97, 384] }, lengths: [97, 0], build: heads(0) }],
+  ['attention with dropout', { shapes: { x: [1, 301, 96] }, lengths: [299], build: heads(0.2) }],
+  ['convolution of 33 taps', { shapes: { x: [2, 203, 30], w: [30, 15, 33], bias: [30] }, build: convolution(2) }],
+  ['convolution of 128 taps', { shapes: { x: [2, 50, 48], w: [48, 12, 128], bias: [48] }, build: convolution(4) }],
+  ['convolution of one tap', { shapes: { x: [1, 5, 3], w: [3, 1, 1], bias: [3] }, build: convolution(3) }],
+];
+
+const norm = (a: ArrayLike<number>) => Math.sqrt(dot(a, a));
+
+// The selftest's bound: up to four roundings by 2^-9 follow one another (probability, value, gradient of the score, result).
+withBf16.each(ops)('%s: value and gradients are those of f32 up to rounding', async (_, op) => {
+  const [exact, rounded] = [await valueAndGradients(op, 'f32'), await valueAndGradients(op, 'bf16')];
+  for (const [i, values] of rounded.entries())
+    expect(norm(values.map((v, j) => v - exact[i][j])) / norm(exact[i])).toBeLessThan(2 ** -7);
+});
+
+withBf16('the number of threads changes no bit of attention and positional convolution', async () => {
+  const everything = async (threads: number) => {
+    await native().setThreads(threads);
+    return Promise.all(ops.map(([, op]) => valueAndGradients(op, 'bf16')));
+  };
+  const one = await everything(1);
+  for (const threads of [3, 2]) expect(await everything(threads)).toEqual(one);
 });
 
 withBf16('the gradient of a whole model points where that of f32 does', async () => {

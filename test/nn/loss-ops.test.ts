@@ -1,4 +1,5 @@
 import { callOp, type NdArray } from '../../lib/nn/call';
+import { kmeansUpdate } from '../../lib/selftest/reference';
 import {
   adamwStep,
   crossEntropyRow,
@@ -428,5 +429,41 @@ describe('k-means assignment', () => {
       [{ shape: [1], dtype: 'i32' }, { shape: [1] }],
     );
     expect(distances.data[0]).toBe(0.25);
+  });
+});
+
+describe('k-means update', () => {
+  const moved = async (x: number[], labels: number[], centroids: number[], weights: number[]) => {
+    const [rows, clusters] = [labels.length, weights.length];
+    const d = centroids.length / clusters;
+    const inputs = [f32([rows, d], x), i32([rows], labels), f32([clusters, d], centroids), i32([clusters], weights)];
+    return callOp('kmeans_update', inputs, {}, [{ shape: [clusters, d] }, { shape: [clusters], dtype: 'i32' }]);
+  };
+
+  test.each([
+    [1, 1, 1],
+    [300, 33, 39],
+    [2000, 7, 600],
+  ])('%d rows, %d centroids of dimension %d: the means of the reference', async (N, K, D) => {
+    const random = randomNumbers(N + K);
+    const [x, c] = [N * D, K * D].map((length) => Array.from(Float32Array.from({ length }, random)));
+    const labels = Array.from({ length: N }, (_, n) => (n % (K + 2)) - 1);
+    const weights = Array.from({ length: K }, (_, k) => k % 3);
+    const [centroids, absorbed] = await moved(x, labels, c, weights);
+    expect(worst(centroids.data, kmeansUpdate(x, labels, c, weights))).toBeLessThan(1e-6);
+    const rows = (k: number) => labels.filter((label) => label === k).length;
+    expect([...absorbed.data]).toEqual(weights.map((weight, k) => weight + rows(k)));
+  });
+
+  test('a centroid without rows and weight stays; one with weight is their common mean', async () => {
+    const [centroids, absorbed] = await moved([4, 8, 6], [0, 7, 0], [1, 2, 9], [2, 0, 0]);
+    expect([...centroids.data]).toEqual([(2 * 1 + 4 + 6) / 4, 2, 9]);
+    expect([...absorbed.data]).toEqual([4, 0, 0]);
+  });
+
+  test('weights stop at the largest number that they can be', async () => {
+    const [centroids, absorbed] = await moved([5, 5], [0, 0], [5], [2 ** 31 - 2]);
+    expect([...absorbed.data]).toEqual([2 ** 31 - 1]);
+    expect(centroids.data[0]).toBeCloseTo(5, 5);
   });
 });

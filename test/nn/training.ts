@@ -30,8 +30,11 @@ function inputOf(frames: number) {
 }
 
 /** Losses of so many updates (block 2 left out in every third), the gradient of one more by parameter, and the planned memory. */
-export async function train(updates: number, { seed = 3, ...options }: PretrainStepOptions & { seed?: number } = {}) {
-  await using model = HubertModel.create({ config, clusters, seed });
+export async function train(
+  updates: number,
+  { seed = 3, device, ...options }: PretrainStepOptions & { seed?: number; device?: string } = {},
+) {
+  await using model = HubertModel.create({ config, clusters, seed, device });
   const step = model.pretraining({ batch, samples, ...options });
   const input = inputOf(model.frames(samples));
   const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };

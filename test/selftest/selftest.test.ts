@@ -54,15 +54,21 @@ describe('the formulas themselves', () => {
   });
 });
 
-test.each(['portable', 'avx2'])('the %s code passes the same cases', (isa) => {
-  const lib = JSON.stringify(path.join(packageRoot, 'dist', 'lib'));
-  const code = `
-    const { native } = require(${lib} + '/binding');
-    require(${lib} + '/selftest').selftest().then(({ passed, failed }) =>
-      console.log(JSON.stringify({ variant: native().backendInfo().variant, passed, failed })));`;
-  const env = { ...process.env, HUBERTKIT_ISA: isa };
-  const { stdout } = spawnSync(process.execPath, ['-e', code], { env, encoding: 'utf8' });
-  const { variant, passed, failed } = JSON.parse(stdout);
-  expect({ variant, failed }).toEqual({ variant: isa, failed: 0 });
-  expect(passed).toBeGreaterThan(cases.length);
-});
+// AVX-512 without its bf16 is another code than the one of this process only where there is bf16.
+const variants = ['portable', 'avx2', ...(native().backendInfo().variant === 'avx512_bf16' ? ['avx512'] : [])];
+
+test.each(variants.flatMap((isa) => precisions.map((precision) => [isa, precision] as const)))(
+  'the %s code passes the same cases in %s',
+  (isa, precision) => {
+    const lib = JSON.stringify(path.join(packageRoot, 'dist', 'lib'));
+    const code = `
+      const { native } = require(${lib} + '/binding');
+      require(${lib} + '/selftest').selftest({ precision: '${precision}' }).then(({ passed, failed }) =>
+        console.log(JSON.stringify({ variant: native().backendInfo().variant, passed, failed })));`;
+    const env = { ...process.env, HUBERTKIT_ISA: isa };
+    const { stdout } = spawnSync(process.execPath, ['-e', code], { env, encoding: 'utf8' });
+    const { variant, passed, failed } = JSON.parse(stdout);
+    expect({ variant, failed }).toEqual({ variant: isa, failed: 0 });
+    expect(passed).toBeGreaterThan(casesOf(precision).length);
+  },
+);

@@ -1,6 +1,8 @@
-// Strided convolution over time: the contract and the scheme are in ops/conv1d.h. All rows of the batch go through one batched product; only
-// the weight gradient, which sums over them, takes one after the other.
+// Strided convolution over time: the contract and the scheme are in ops/conv1d.h. All rows of the batch go through one batched product for
+// each group of taps; their weight gradients are added up in the end.
 // A waveform (one input channel): one thread an output, GELU before the rounding; the weight gradient is a column sum over all frames.
+#include <numeric>
+
 #include "cuda/activate.cuh"
 #include "cuda/cast.cuh"
 #include "cuda/column_sums.cuh"
@@ -15,7 +17,7 @@ void release(void* state) { delete (ConvProducts*)state; }
 
 struct Layout {
   hk_tensor packed;   // the weight [Cout, k, Cin], as the products with x take it
-  float *dw, *sums;   // gradient alone: [Cout, k, Cin] (not of a waveform), column sums
+  float *dw, *sums;   // gradient alone: [B, Cout, k, Cin] (not of a waveform), column sums
   void* own;          // the products' own
   size_t bytes;
 };
@@ -26,7 +28,7 @@ Layout layout(const hk_call* call, const ConvSizes& s, bool gradient) {
   l.packed.dtype = call->inputs[0].dtype;
   l.packed.data = scratch.take<uint8_t>(s.out * s.width * (int64_t)element_bytes(l.packed));
   if (gradient) {
-    if (!is_direct(s)) l.dw = scratch.take<float>(s.out * s.width);
+    if (!is_direct(s)) l.dw = scratch.take<float>(s.batch * s.out * s.width);
     l.sums = scratch.take<float>(column_sum_floats(s.batch * s.frames, is_direct(s) ? s.out * s.width : s.out));
   }
   l.bytes = scratch.bytes();
@@ -40,10 +42,14 @@ __global__ void pack_kernel(const float* w, int64_t n, int64_t in, int64_t kerne
   const int64_t e = element_index();
   if (e < n) packed[e] = w[(e / (kernel * in) * in + e % in) * kernel + e / in % kernel];
 }
-// [Cout, k, Cin] added to [Cout, Cin, k]
-__global__ void unpack_kernel(const float* packed, int64_t n, int64_t in, int64_t kernel, float* dw) {
+// [B, Cout, k, Cin] added to [Cout, Cin, k]
+__global__ void unpack_kernel(const float* packed, int64_t batch, int64_t n, int64_t in, int64_t kernel, float* dw) {
   const int64_t e = element_index();
-  if (e < n) dw[e] += packed[(e / (kernel * in) * kernel + e % kernel) * in + e / kernel % in];
+  if (e >= n) return;
+  packed += (e / (kernel * in) * kernel + e % kernel) * in + e / kernel % in;
+  float sum = 0;
+  for (int64_t b = 0; b < batch; b++) sum += packed[b * n];
+  dw[e] += sum;
 }
 
 template <class T>
@@ -90,7 +96,7 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   *state = made;
   const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
     return Gemm::make(call, {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, with_bias && !accumulate, dtype, dtype,
-                             s.batch, s.time * s.in, 0, s.frames * s.out});
+                             s.batch, s.time * s.in, 0, s.frames * s.out, s.in});
   }, false);
   *scratch_bytes = layout(call, s, false).bytes + made->forward.scratch_bytes();
   if (good) return 0;
@@ -126,18 +132,16 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   *state = made;
   const auto dx = [&](int64_t taps, bool accumulate) {
     return Gemm::make(call, {s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype,
-                             s.batch, s.frames * s.out, 0, s.time * s.in});
+                             s.batch, s.frames * s.out, 0, s.time * s.in, s.in});
   };
-  const auto dw = [&](int64_t taps, bool accumulate) {
-    return Gemm::make(call, {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
+  const auto dw = [&](int64_t taps, bool) {
+    return Gemm::make(call, {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, false, false, dtype, HK_F32,
+                             s.batch, s.frames * s.out, s.time * s.in, s.out * s.width, std::gcd(s.in, s.out)});
   };
   const bool good = (!present(call->outputs[0]) || make_products(s, &made->dx, dx, true)) &&
-                    (is_direct(s) || (make_products(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) &&
-                                      make_products(s, &made->dw, dw, true)));
-  size_t own = 0;
-  for (const Products* p : {&made->dx, &made->dw_first_row, &made->dw})
-    if (p->scratch_bytes() > own) own = p->scratch_bytes();
-  *scratch_bytes = layout(call, s, true).bytes + own;
+                    (is_direct(s) || make_products(s, &made->dw, dw, false));
+  const size_t dx_bytes = made->dx.scratch_bytes(), dw_bytes = made->dw.scratch_bytes();
+  *scratch_bytes = layout(call, s, true).bytes + (dx_bytes > dw_bytes ? dx_bytes : dw_bytes);
   if (good) return 0;
   release(made);
   *state = nullptr;
@@ -156,17 +160,13 @@ int input_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
 }
 
 int weight_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
-  const ConvProducts* state = (const ConvProducts*)call->state;
   const hk_tensor &x = call->inputs[0], &dz = call->inputs[2];
-  for (int64_t b = 0; b < s.batch; b++) {
-    const Products& products = b ? state->dw : state->dw_first_row;
-    for (int64_t g = 0; g < s.groups; g++) {
-      const int64_t at = g * s.stride * s.in;
-      if (products.of(s, g)->run(call, element_at(dz, b * s.frames * s.out), element_at(x, b * s.time * s.in + at), l.dw + at, nullptr, l.own)) return 1;
-    }
+  for (int64_t g = 0; g < s.groups; g++) {
+    const int64_t at = g * s.stride * s.in;
+    if (((const ConvProducts*)call->state)->dw.of(s, g)->run(call, dz.data, element_at(x, at), l.dw + at, nullptr, l.own)) return 1;
   }
   const int64_t n = s.out * s.width;
-  HK_LAUNCH(unpack_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), l.dw, n, s.in, s.kernel, f32(call->outputs[1]));
+  HK_LAUNCH(unpack_kernel, element_grid(n), dim3(kBlock), 0, stream_of(call), l.dw, s.batch, n, s.in, s.kernel, f32(call->outputs[1]));
   return 0;
 }
 

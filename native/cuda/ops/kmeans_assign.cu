@@ -1,6 +1,7 @@
 // kmeans_assign: the contract is in ops/kmeans_assign.h. A block of rows takes one tile of centroids after the other; each thread
 // keeps the best score x.c - |c|^2 / 2 of its rows and columns, the threads of a row then choose among theirs. The distances
-// to the chosen centroids follow, one warp a row.
+// to the chosen centroids follow, one warp a row. The products are not left to the matrix library: it chooses the order of a sum by the
+// number of rows, so that a row's label would depend on the rows beside it, and all N x K of them would be written and read again.
 #include "cuda/reduce.cuh"
 #include "cuda/tile.cuh"
 #include "ops/kmeans_assign.h"

@@ -1,4 +1,6 @@
-// masked_cross_entropy and its gradient: the contract is in ops/masked_cross_entropy.h. Everything inside is f32; an h of bf16 is copied.
+// masked_cross_entropy and its gradient: the contract is in ops/masked_cross_entropy.h. Where h is bf16, the projection is too, like every
+// linear layer: its weights and the gradient of z are rounded, sums, z and dwp are f32. What follows it, the loss, is f32 throughout: the
+// gradient of a cosine is a small difference of large numbers.
 //
 // A recorded step has fixed shapes, so the products go over all frames, and frames that are not visited get a row of zeros where it
 // counts. With HuBERT's mask half of the rows are made for nothing, a thousandth of a step's arithmetic; in return nothing is counted on
@@ -134,21 +136,22 @@ bool make_logits(hk_call* call, const LossSizes& s, Products* made) {
 }
 
 bool make_gradients(hk_call* call, const LossSizes& s, Products* made) {
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
   return make(call, {s.K, s.P, s.frames, 1, s.K, s.P, 1, s.P, false, false}, &made->de) &&
          make(call, {s.frames, s.P, s.K, s.K, 1, s.P, 1, s.P, false, false}, &made->dz) &&
-         make(call, {s.P, s.D, s.frames, 1, s.P, s.D, 1, s.D, true, false}, &made->dwp) &&
-         make(call, {s.frames, s.D, s.P, s.P, 1, s.D, 1, s.D, false, false}, &made->dh);
+         make(call, {s.P, s.D, s.frames, 1, s.P, s.D, 1, s.D, true, false, dtype}, &made->dwp) &&
+         make(call, {s.frames, s.D, s.P, s.P, 1, s.D, 1, s.D, false, false, dtype, dtype}, &made->dh);
 }
 
 // ---- forward ----
 
 struct Forward {
-  float*   h;                            // [B*T,D] of an h in bf16
+  uint8_t* wp;                           // copy of the weights for an h in bf16
   float *  e_unit, *e_inverse, *logits;  // [K,P], [K], [B*T,K]
   double*  loss;                         // [B*T]
   uint8_t* correct;                      // [B*T]
   Forward(const hk_call* call, const LossSizes& s, Scratch& scratch) {
-    h = scratch.take<float>(copy_floats(call->inputs[0]));
+    wp = scratch.take<uint8_t>((int64_t)weight_bytes(call->inputs[0], call->inputs[1]));
     e_unit = scratch.take<float>(s.K * s.P);
     e_inverse = scratch.take<float>(s.K);
     logits = scratch.take<float>(s.frames * s.K);
@@ -161,7 +164,7 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_masked_cross_entropy(call)) return 1;
   const LossSizes s = loss_sizes(call);
   auto made = std::make_unique<Products>();
-  if (!make(call, {s.frames, s.P, s.D, s.D, 1, 1, s.D, s.P, false, true}, &made->z) || !make_logits(call, s, made.get())) return 1;
+  if (!make(call, {s.frames, s.P, s.D, s.D, 1, 1, s.D, s.P, false, true, dtype_of(call->inputs[0])}, &made->z) || !make_logits(call, s, made.get())) return 1;
   Scratch scratch(nullptr);
   Forward(call, s, scratch);
   *scratch_bytes = scratch.bytes() + made->scratch_bytes();
@@ -179,8 +182,8 @@ int run(hk_call* call) {
   const Frames frames = frames_of(call, s);
   float *sums = f32(out[0]), *z = f32(out[1]);
   HK_LAUNCH(normalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream_of(call), f32(in[3]), s.K, s.P, l.e_unit, l.e_inverse);
-  const float* h = read_f32(stream_of(call), in[0], l.h);
-  if (products->z->run(call, h, f32(in[1]), z, f32(in[2]), own) || products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
+  const void* wp = as_operand(stream_of(call), in[0], in[1], l.wp);
+  if (products->z->run(call, in[0].data, wp, z, f32(in[2]), own) || products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
   HK_LAUNCH(loss_kernel, row_grid(s.frames), dim3(kRowBlock), 0, stream_of(call), frames, s, z, inverse_temperature_of(call), l.logits, f32(out[2]),
             l.loss, l.correct);
   for (const Group group : {kMasked, kUnmasked})
@@ -192,12 +195,14 @@ int run(hk_call* call) {
 // ---- gradient ----
 
 struct Backward {
-  float *h;                               // [B*T,D] of an h in bf16, then of its gradient
-  float *e_unit, *e_inverse, *de;         // [K,P], [K], [K,P] gradient of the unit embeddings
-  float *logits, *unit, *inverse, *dz;    // [B*T,K], [B*T,P], [B*T], [B*T,P]
-  float *column_sums;
+  uint8_t* wp;                            // copies for an h in bf16: of the weights, and of dz
+  bf16*    dz_factor;
+  float *  e_unit, *e_inverse, *de;       // [K,P], [K], [K,P] gradient of the unit embeddings
+  float *  logits, *unit, *inverse, *dz;  // [B*T,K], [B*T,P], [B*T], [B*T,P]
+  float*   column_sums;
   Backward(const hk_call* call, const LossSizes& s, Scratch& scratch) {
-    h = scratch.take<float>(copy_floats(call->inputs[0]));
+    wp = scratch.take<uint8_t>((int64_t)weight_bytes(call->inputs[0], call->inputs[1]));
+    dz_factor = scratch.take<bf16>(is_bf16(call->inputs[0]) ? s.frames * s.P : 0);
     e_unit = scratch.take<float>(s.K * s.P);
     e_inverse = scratch.take<float>(s.K);
     de = scratch.take<float>(s.K * s.P);
@@ -228,7 +233,7 @@ int run_grad(hk_call* call) {
   const Backward l(call, s, scratch);
   void* own = (char*)call->scratch + scratch.bytes();
   const hk_tensor *in = call->inputs, *out = call->outputs;
-  const float *wp = f32(in[1]), *z = f32(in[7]);
+  const float* z = f32(in[7]);
   const cudaStream_t stream = stream_of(call);
   HK_LAUNCH(normalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream, f32(in[3]), s.K, s.P, l.e_unit, l.e_inverse);
   if (products->logits->run(call, z, l.e_unit, l.logits, nullptr, own)) return 1;
@@ -238,10 +243,12 @@ int run_grad(hk_call* call) {
   HK_LAUNCH(unnormalise_kernel, row_grid(s.K), dim3(kRowBlock), 0, stream, l.de, l.e_unit, l.e_inverse, s.K, s.P, f32(out[3]));
   HK_LAUNCH(unnormalise_kernel, row_grid(s.frames), dim3(kRowBlock), 0, stream, l.dz, l.unit, l.inverse, s.frames, s.P, nullptr);
   add_column_sums(stream, l.dz, s.frames, s.P, l.column_sums, f32(out[2]));
-  const float* h = read_f32(stream, in[0], l.h);
-  float* dh = place_f32(out[0], l.h);
-  if (products->dwp->run(call, l.dz, h, f32(out[1]), nullptr, own) || products->dh->run(call, l.dz, wp, dh, nullptr, own)) return 1;
-  round_copy(stream, dh, out[0]);
+  const void *wp = as_operand(stream, in[0], in[1], l.wp), *dz = l.dz;
+  if (is_bf16(in[0])) {
+    cast(stream, l.dz, l.dz_factor, s.frames * s.P);
+    dz = l.dz_factor;
+  }
+  if (products->dwp->run(call, dz, in[0].data, f32(out[1]), nullptr, own) || products->dh->run(call, dz, wp, out[0].data, nullptr, own)) return 1;
   return launched(call);
 }
 

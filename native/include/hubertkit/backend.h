@@ -68,13 +68,14 @@ struct hk_backend {
   const char* variant;         // "avx512", "NVIDIA H200, sm_90"
   int         device;          // its number, 0 on the CPU
   const hk_op* (*find)(const char* kind);
-  void* (*allocate)(const hk_backend* self, size_t bytes);  // 64-byte aligned, zero-filled; NULL when out of memory
+  void* (*allocate)(const hk_backend* self, size_t bytes);  // 64-byte aligned, zero-filled; NULL when out of memory, or else
+                                                            // with a `last_error` that is not empty
   void  (*deallocate)(const hk_backend* self, void* data, size_t bytes);
   void  (*memory)(const hk_backend* self, size_t* free, size_t* total);  // bytes of the device
   void  (*set_threads)(int threads);
   const char* (*last_error)(const hk_backend* self);
 
-  // Host memory that feeds and fetches pass through, zero-filled. NULL: the device reads and writes the host's own memory.
+  // Host memory that feeds and fetches pass through, zero-filled, got like the device's. NULL: the device reads and writes the host's own memory.
   void* (*allocate_staging)(const hk_backend* self, size_t bytes);
   void  (*deallocate_staging)(const hk_backend* self, void* data, size_t bytes);
 

@@ -1,4 +1,4 @@
-// How activations are stored in half the bytes; every back-end computes in f32.
+// How activations are stored in half the bytes. Products may take them as they are; all else, sums too, is f32.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 namespace hk {
 namespace HK_ISA {
 
-// bfloat16: the upper half of a float. Only stored, never computed with; rounded to nearest even, NaN stays NaN.
+// bfloat16: the upper half of a float; rounded to nearest even, NaN stays NaN.
 struct bf16 {
   uint16_t bits;
   bf16() = default;

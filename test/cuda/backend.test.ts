@@ -1,0 +1,56 @@
+/** The CUDA back-end from end to end where there is no GPU: its kernels run on the host shim, in memory that is not the program's. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { packageRoot } from '../../lib/binding';
+import { fitKmeans } from '../../lib/cluster';
+import { train } from '../nn/training';
+import { randomNumbers } from '../reference/loss';
+
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-sim-'));
+afterAll(() => fs.rmSync(folder, { recursive: true }));
+
+beforeAll(() => {
+  const build = path.join(packageRoot, 'build', 'cmake');
+  const made = spawnSync('cmake', ['--build', build, '--target', 'cuda_sim_backend'], { encoding: 'utf8' });
+  expect(made.status === 0 ? '' : made.stdout + made.stderr).toBe('');
+  const addon = path.join(folder, 'hubertkit.node');
+  fs.copyFileSync(path.join(build, 'Release', 'hubertkit.node'), addon);
+  fs.copyFileSync(path.join(build, 'Release', 'libcuda_sim_backend.so'), path.join(folder, 'libhubertkit_cuda.so'));
+  process.env.HUBERTKIT_NATIVE = addon; // before anything asks for it
+}, 400_000);
+
+test('two updates of a model: the losses and gradients of the CPU', async () => {
+  const [cpu, cuda] = [await train(2), await train(2, { device: 'cuda' })];
+  cuda.losses.forEach((loss, i) => {
+    expect(loss / cpu.losses[i]).toBeCloseTo(1, 5);
+  });
+  for (const [name, gradient] of cpu.gradients) {
+    const largest = gradient.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const apart = cuda.gradients.get(name)!.map((value, i) => Math.abs(value - gradient[i]));
+    expect([name, apart.reduce((most, value) => Math.max(most, value), 0) <= 1e-3 * largest + 1e-7]).toEqual([
+      name,
+      true,
+    ]);
+  }
+});
+
+describe.each(['lloyd', 'minibatch'] as const)('k-means on the device, %s', (method) => {
+  test('finds the centroids that the CPU finds', async () => {
+    const [clusters, dim] = [9, 5];
+    const rows = Float32Array.from({ length: 700 * dim }, randomNumbers(3));
+    const options = { clusters, dim, method, nInit: 2, batchSize: 200, maxIterations: 4, seed: 2 };
+    const [cpu, cuda] = [await fitKmeans([rows], options), await fitKmeans([rows], { ...options, device: 'cuda' })];
+    cuda.centroids.forEach((value, i) => {
+      expect(value).toBeCloseTo(cpu.centroids[i], 5);
+    });
+    expect(cuda.inertia / cpu.inertia).toBeCloseTo(1, 6);
+    expect(cuda.iterations).toBe(cpu.iterations);
+  });
+});
+
+test('k-means on a device that is not there is refused', async () => {
+  const fit = fitKmeans([new Float32Array(4)], { clusters: 1, dim: 1, device: 'gpu' });
+  await expect(fit).rejects.toMatchObject({ code: 'HK_NO_DEVICE' });
+});
