@@ -20,13 +20,10 @@ struct AttentionSizes {
   HK_ANYWHERE int64_t pairs() const { return batch * heads; }
 };
 
-// body(Depth<N>()): N is the number of channels that a kernel is made for: 64 of base and large, 80 of xlarge, 128 at most.
 const int kMostDepth = 128;
+
+// The number of channels that a kernel is made for.
 template <int N> struct Depth { static const int value = N; };
-template <class Body>
-int with_depth(const AttentionSizes& z, const Body& body) {
-  return z.depth <= 64 ? body(Depth<64>()) : z.depth <= 80 ? body(Depth<80>()) : body(Depth<kMostDepth>());
-}
 
 }  // namespace HK_ISA
 }  // namespace hk

@@ -9,7 +9,7 @@
 //
 // The running maximum is rounded up to a whole power of two: rescaling then changes no bit but the exponent, and how a probability is rounded
 // does not depend on which keys came before it. Every element has one writer and one order of summation (no atomics).
-// Depth is any multiple of 8: channels up to DEPTH, a multiple of 16, are zeros. Rows of shared memory lie an odd number of 16 bytes apart:
+// Depth is any multiple of 8 up to 80: channels up to DEPTH, a multiple of 16, are zeros. Rows of shared memory lie an odd number of 16 bytes apart:
 // the eight that ldmatrix reads at a time are in different banks.
 #pragma once
 #include "cuda/attention.cuh"
@@ -447,14 +447,20 @@ static __global__ void __launch_bounds__(kThreads) key_gradient(AttentionSizes z
 
 // ---- host side ----
 
-// Frames and distances of rows are 32-bit numbers.
+// Of more channels, operands and sums do not fit the registers. Frames and distances of rows are 32-bit numbers.
 static inline bool takes(const hk_call* call) {
   const AttentionSizes z(call);
-  return is_bf16(call->inputs[0]) && z.depth % 8 == 0 && z.frames < 1 << 30 && z.width < 1 << 29;
+  return is_bf16(call->inputs[0]) && z.depth % 8 == 0 && z.depth <= 80 && z.frames < 1 << 30 && z.width < 1 << 29;
+}
+
+// body(Depth<N>()): N is the number of channels that a kernel is made for: 64 of base and large, 80 of xlarge.
+template <class Body>
+int with_depth(const AttentionSizes& z, const Body& body) {
+  return z.depth <= 64 ? body(Depth<64>()) : body(Depth<80>());
 }
 
 // A warp has 32 queries where their sums leave room for it in the registers, else 16.
-constexpr int sixteens(int depth) { return depth <= 80 ? 2 : 1; }
+constexpr int sixteens(int depth) { return depth <= 64 ? 2 : 1; }
 static inline dim3 grid(const AttentionSizes& z, int rows) { return dim3((unsigned)blocks_for(z.frames, rows), (unsigned)z.pairs()); }
 
 static inline int allow_attend(hk_call* call) {

@@ -256,6 +256,12 @@ static __global__ void __launch_bounds__(256) key_gradient(AttentionSizes z, Dro
 
 // ---- host side ----
 
+// body(Depth<N>()): 64 of base and large, 80 of xlarge, kMostDepth at most.
+template <class Body>
+int with_depth(const AttentionSizes& z, const Body& body) {
+  return z.depth <= 64 ? body(Depth<64>()) : z.depth <= 80 ? body(Depth<80>()) : body(Depth<kMostDepth>());
+}
+
 static inline dim3 grid(const AttentionSizes& z) { return dim3((unsigned)blocks_for(z.frames, kTile), (unsigned)z.pairs()); }
 
 template <class T>

@@ -1,7 +1,7 @@
 // attention: softmax(q k^T / sqrt(depth)) v for every batch row and head, without ever holding a T x T matrix. Contract, dropout's
 // numbering and the treatment of padded frames: native/cpu/ops/attention.cpp.
 //
-// bf16 goes to the tensor cores (attention_mma.cuh), f32 and depths that are no multiple of 8 to attention_simple.cuh.
+// bf16 goes to the tensor cores (attention_mma.cuh), f32 and the depths that those do not take to attention_simple.cuh.
 #include "cuda/attention_mma.cuh"
 #include "cuda/attention_simple.cuh"
 

@@ -458,7 +458,7 @@ void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropou
   const Tensor qkv = activations({b, t, 3 * d}, 0.7f), upstream = activations({b, t, d});
   const Attributes attributes = {{"heads", (double)heads}, {"dropout", dropout}, {"stream", (double)stream}};
   const Tensors without_lse = {activations({b, t, d}), Tensor()}, with_lse = {activations({b, t, d}), floats({b, heads, t})}, gradient = {activations({b, t, 3 * d})};
-  if (activation == HK_F32 || depth % 8) {
+  if (activation == HK_F32 || depth % 8 || depth > 80) {
     same("attention", {qkv, lengths}, without_lse, attributes);
     const auto made = same("attention", {qkv, lengths}, with_lse, attributes);
     same("attention_grad", {qkv, lengths, made[0], made[1], upstream}, gradient, attributes);
@@ -683,7 +683,7 @@ void ops_of_either_precision() {
   attention(1, 5, 1, 80, 0);
   attention(1, 131, 1, 80, 0.2);
   attention(1, 70, 1, 100, 0.1);
-  attention(1, 66, 1, 120, 0.1);
+  attention(1, 66, 1, 72, 0.1);
 }
 
 void ops_of_f32() {
