@@ -40,6 +40,9 @@ const table = (dtype: Dtype, rows: number, columns: number, value: (row: number,
 const every = (period: number, dtype: Dtype, rows: number, columns: number) =>
   table(dtype, rows, columns, (row, column) => Number((3 * row + column) % period === 0));
 
+/** Lengths of `b` rows of `t` frames. */
+const shrinking = (b: number, t: number) => i32(...Array.from({ length: b }, (_, r) => (r === 0 ? t : t - r - 1)));
+
 export const cases: Case[] = [
   ...[
     [3, 5],
@@ -232,9 +235,6 @@ function rowOps(rows: number, d: number): Case[] {
     },
   ];
 }
-
-/** Lengths of `b` rows of `t` frames. */
-const shrinking = (b: number, t: number) => i32(...Array.from({ length: b }, (_, r) => (r === 0 ? t : t - r - 1)));
 
 function attention(b: number, t: number, d: number, heads: number, dropout: number): Case {
   let factors: Numbers | undefined;
