@@ -9,7 +9,7 @@ export interface KmeansBenchOptions {
   clusters: number;
   dim: number;
   frames: number;
-  /** Where rows are assigned and centroids move; k-means++ stays on the CPU. Default 'cpu'. */
+  /** Where frames are assigned and centroids moved. Default 'cpu'. */
   device?: string;
   /** Default: all cores. */
   threads?: number;

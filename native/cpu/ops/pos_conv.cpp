@@ -138,6 +138,8 @@ void convolve(const Sizes& s, const Factor* coefficients, const Factor* planes, 
   });
 }
 
+v16 reversed(v16 v) { return __builtin_shuffle(v, i16{15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0}); }
+
 // The weights [D, channels, k] as coefficients of type Number, rows of k rounded up to whole factors. FLIP: inputs and outputs of each
 // group exchanged, taps in reverse.
 template <bool FLIP, class Number>
@@ -148,8 +150,10 @@ void pack(const Sizes& s, const float* w, int64_t row, Number* packed) {
       for (int64_t o = 0; o < s.channels; o++) {
         const float* from = w + (FLIP ? (group + o) * s.channels + c - group : c * s.channels + o) * s.kernel;
         Number* to = packed + (c * s.channels + o) * row;
-        for (int64_t j = 0; j < s.kernel; j++) to[j] = from[FLIP ? s.kernel - 1 - j : j];
-        for (int64_t j = s.kernel; j < row; j++) to[j] = 0.0f;
+        int64_t j = 0;
+        for (; j + 16 <= s.kernel; j += 16) store(to + j, FLIP ? reversed(load(from + s.kernel - 16 - j)) : load(from + j));
+        for (; j < s.kernel; j++) to[j] = from[FLIP ? s.kernel - 1 - j : j];
+        for (; j < row; j++) to[j] = 0.0f;
       }
     }
   });
