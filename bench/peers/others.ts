@@ -80,7 +80,7 @@ export async function compareKmeansOnDevice(
     const comparisons = sameValues
       ? [
           await compare('assignment', 'assign', () => one(work.assign())),
-          await compare('Lloyd iteration', 'lloyd', () => work.lloyd(2)),
+          await compare('Lloyd iteration', 'lloyd', () => work.lloyd(4)),
         ]
       : [];
     return { peer: peer.name, sameLabels: check.same_labels, inertiaError, sameValues, comparisons };
