@@ -449,7 +449,7 @@ struct AttentionFormulas {
 };
 
 // Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty. Tensor cores, which multiply rounded
-// numbers, are compared with the formulas rounded alike, and the CPU, which does not round them, with the same formulas.
+// numbers, are compared with the formulas rounded alike, and portable code of the CPU, which does not round them, with the same formulas.
 void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
   const int64_t d = heads * depth, stream = 3;
   Tensor lengths = integers({b}, -1, (int)t);
