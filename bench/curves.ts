@@ -19,7 +19,7 @@ import type { Precision } from '../lib/nn/graph';
 import { base, line } from '../lib/report/chart';
 import { svg } from '../lib/report/svg';
 import { curveSpeech, lossCurve } from './curve';
-import { machine, table } from './measurement';
+import { machine, table, withoutFolders } from './measurement';
 
 const names = ['cpu f32', 'cpu bf16', 'cuda f32', 'cuda bf16'] as const;
 type CurveName = (typeof names)[number];
@@ -87,7 +87,7 @@ async function add(curves: Curves, device: 'cpu' | 'cuda', precision: Precision)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'HK_NO_DEVICE' && code !== 'HK_PRECISION') process.exitCode = 1;
-    curves.missing[name] = code ? `${code}: ${message}` : message;
+    curves.missing[name] = withoutFolders(code ? `${code}: ${message}` : message);
   }
 }
 

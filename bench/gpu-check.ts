@@ -16,6 +16,7 @@ import { writeJsonAtomic } from '../lib/formats/atomic';
 import { casesOf, type SelftestSummary } from '../lib/selftest';
 import { presets } from '../lib/nn/config';
 import { type Curves, f32Difference, preparedCurves } from './curves';
+import { withoutFolders } from './measurement';
 import type { AttentionComparison } from './peers/attention';
 import type { KmeansOnDevice } from './peers/others';
 import { type PyTorchOnGpu, sameUpdate, type Update } from './peers/step';
@@ -122,10 +123,6 @@ function failureOf(command: string[], limit: number, output: Output): string | u
   return code === 0 ? undefined : said || `exit code ${code}`;
 }
 
-/** As it may stand in a file that others read. */
-const withoutFolders = (command: string) =>
-  command.replace(process.execPath, 'node').replaceAll(`${packageRoot}/`, '').replaceAll(`${os.tmpdir()}/`, '');
-
 /** Runs a part in at most `seconds`. */
 export async function runPart(part: Part, seconds: number, before: PartResult[]): Promise<PartResult> {
   const command = withoutFolders(part.command.join(' '));
@@ -146,7 +143,8 @@ export async function runPart(part: Part, seconds: number, before: PartResult[])
   const failure = failureOf(part.command, limit, output);
   const read = part.read ?? ((o: Output) => ({ result: lastJson(o.stdout), reason: failure }));
   const { result, reason } = read(output, failure);
-  return { name: part.name, command, status: reason ? 'failed' : 'ok', seconds: took, reason, result };
+  const shown = reason && withoutFolders(reason);
+  return { name: part.name, command, status: reason ? 'failed' : 'ok', seconds: took, reason: shown, result };
 }
 
 const hubertkit = (...parameters: string[]) => [

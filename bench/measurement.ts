@@ -1,7 +1,7 @@
 /** What the suite writes: measurements of one run on one machine, as JSON and Markdown, and their comparison with an earlier run. */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
-import { wrapped } from '../lib/binding';
+import { packageRoot, wrapped } from '../lib/binding';
 import { furthestTable, kindTable, type ProfiledOp } from '../lib/bench/profile';
 import type { Roofline } from '../lib/bench/roofline';
 import { HubertkitError } from '../lib/errors';
@@ -54,6 +54,10 @@ export const machine = (threads: number) => ({
   ...wrapped((n) => n.backendInfo()),
   threads,
 });
+
+/** A command or a message as it may stand in a file that others read. */
+export const withoutFolders = (text: string) =>
+  text.replaceAll(process.execPath, 'node').replaceAll(`${packageRoot}/`, '').replaceAll(`${os.tmpdir()}/`, '');
 
 /** Three significant digits: 0.0123, 1.23, 123, 12300. */
 const short = (x: number) => String(Number(x.toPrecision(3)));

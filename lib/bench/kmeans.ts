@@ -9,7 +9,7 @@ export interface KmeansBenchOptions {
   clusters: number;
   dim: number;
   frames: number;
-  /** Where frames are assigned; fits are done on the CPU. Default 'cpu'. */
+  /** Where frames are assigned and centroids moved. Default 'cpu'. */
   device?: string;
   /** Default: all cores. */
   threads?: number;
@@ -55,7 +55,7 @@ export async function kmeansWork(options: KmeansBenchOptions): Promise<KmeansWor
   const program = await compileOp('kmeans_assign', inputs, {}, outputs, { device });
   const feeds = { 0: rows, 1: centroids };
   // Rows, k-means++ on a subsample, and room to spare: nothing is sampled away.
-  const common = { clusters, dim, seed: 1, nInit: 1, tolerance: 0, memoryBytes: 8 * rows.byteLength + 2 ** 30 };
+  const common = { clusters, dim, device, seed: 1, nInit: 1, tolerance: 0, memoryBytes: 8 * rows.byteLength + 2 ** 30 };
   return {
     rows,
     async assign() {

@@ -75,7 +75,7 @@ export function register(program: Command): void {
   bench
     .command('kmeans')
     .description('assignment of frames to centroids, a Lloyd iteration, 100 mini-batch steps with k-means++')
-    .option('--device <device>', 'where frames are assigned: cpu, cuda, cuda:N or auto', 'cpu')
+    .option('--device <device>', 'where rows are assigned and centroids move: cpu, cuda, cuda:N or auto', 'cpu')
     .option('--clusters <n>', 'centroids', '500')
     .option('--dim <n>', 'columns', '768')
     .option('--frames <n>', 'rows', '200000')

@@ -40,15 +40,25 @@ const table = (dtype: Dtype, rows: number, columns: number, value: (row: number,
 const every = (period: number, dtype: Dtype, rows: number, columns: number) =>
   table(dtype, rows, columns, (row, column) => Number((3 * row + column) % period === 0));
 
+/** Lengths of `b` rows of `t` frames. */
+const shrinking = (b: number, t: number) => i32(...Array.from({ length: b }, (_, r) => (r === 0 ? t : t - r - 1)));
+
 export const cases: Case[] = [
   ...[
     [3, 5],
     [7, 131],
   ].flatMap(([rows, d]) => rowOps(rows, d)),
   ...[
-    [2, 5, 6, 2],
-    [3, 37, 48, 3],
-  ].flatMap(([b, t, d, heads]) => sequenceOps(b, t, d, heads)),
+    [2, 5, 6],
+    [3, 37, 48],
+  ].flatMap(([b, t, d]) => sequenceOps(b, t, d)),
+  ...[
+    [2, 5, 6, 2, 0],
+    [3, 37, 48, 3, 0],
+    [3, 37, 48, 3, random.probability],
+    [1, 70, 64, 1, random.probability],
+    [1, 70, 80, 1, random.probability],
+  ].map(([b, t, d, heads, dropout]) => attention(b, t, d, heads, dropout)),
   ...[
     [1, 400],
     [2, 1700],
@@ -226,20 +236,29 @@ function rowOps(rows: number, d: number): Case[] {
   ];
 }
 
-function sequenceOps(b: number, t: number, d: number, heads: number): Case[] {
+function attention(b: number, t: number, d: number, heads: number, dropout: number): Case {
+  let factors: Numbers | undefined;
+  const drawn = () => {
+    factors ??= reference.dropout(new Float64Array(b * heads * t * t).fill(1), dropout, random.seed, random.draw, 0);
+    return factors;
+  };
+  return {
+    op: dropout > 0 ? 'attention, dropout' : 'attention',
+    size: `${b} x ${t} x ${d}, ${heads} heads`,
+    training: dropout > 0,
+    activations: ['qkv'],
+    inputs: { qkv: [b, t, 3 * d] },
+    feeds: { lengths: shrinking(b, t) },
+    build: (p, f) => ops.attention(p.qkv, f.lengths, { heads, dropout }),
+    reference: (p, f) => reference.attention(p.qkv, f.lengths, b, t, d, heads, drawn()),
+  };
+}
+
+function sequenceOps(b: number, t: number, d: number): Case[] {
   const size = `${b} x ${t} x ${d}`;
-  const lengths = i32(...Array.from({ length: b }, (_, r) => (r === 0 ? t : t - r - 1)));
+  const lengths = shrinking(b, t);
   const x = [b, t, d];
   return [
-    {
-      op: 'attention',
-      size: `${size}, ${heads} heads`,
-      activations: ['qkv'],
-      inputs: { qkv: [b, t, 3 * d] },
-      feeds: { lengths },
-      build: (p, f) => ops.attention(p.qkv, f.lengths, { heads }),
-      reference: (p, f) => reference.attention(p.qkv, f.lengths, b, t, d, heads),
-    },
     {
       op: 'mask_frames',
       size,

@@ -66,8 +66,16 @@ export function layerNorm(x: Numbers, gamma: Numbers, beta: Numbers, eps: number
   return out;
 }
 
-/** qkv [B, T, 3D] -> [B, T, D]. */
-export function attention(qkv: Numbers, lengths: Numbers, b: number, t: number, d: number, heads: number): Doubles {
+/** qkv [B, T, 3D] -> [B, T, D]; `factors` [B, heads, T, T] of the probabilities. */
+export function attention(
+  qkv: Numbers,
+  lengths: Numbers,
+  b: number,
+  t: number,
+  d: number,
+  heads: number,
+  factors: Numbers,
+): Doubles {
   const out = new Float64Array(b * t * d);
   const width = d / heads;
   for (let r = 0; r < b; r++) {
@@ -75,7 +83,7 @@ export function attention(qkv: Numbers, lengths: Numbers, b: number, t: number, 
       for (let i = 0; i < t; i++) {
         const at = (frame: number, part: number) => (r * t + frame) * 3 * d + part * d + h * width;
         const scores = doubles(lengths[r], (j) => dot(width, qkv, at(i, 0), 1, qkv, at(j, 1), 1) / Math.sqrt(width));
-        const p = softmax(scores);
+        const p = softmax(scores).map((value, j) => value * factors[((r * heads + h) * t + i) * t + j]);
         for (let e = 0; e < width; e++) {
           out[(r * t + i) * d + h * width + e] = dot(lengths[r], p, 0, 1, qkv, at(0, 2) + e, 3 * d);
         }

@@ -27,6 +27,26 @@ struct Dropout {
   }
   HK_ANYWHERE float factor(uint32_t word) const { return word >= threshold ? scale : 0.0f; }
   HK_ANYWHERE float factor_of(uint64_t element) const { return on() ? factor(words(element / 4).word[element % 4]) : 1.0f; }
+
+  // Bit i: element first + i is kept. Four blocks where the elements begin with one, else five.
+  __device__ uint32_t kept_16(uint64_t first) const {
+    const uint64_t block = first / 4;
+    const int offset = (int)(first % 4);
+    uint32_t bits = 0;
+#pragma unroll 2  // more at a time would need more registers than attention has left
+    for (int i = 0; i < 4; i++) bits |= kept_4(block + (uint64_t)i) << 4 * i;
+    if (offset) bits = (bits | kept_4(block + 4) << 16) >> offset;
+    return bits & 0xFFFFu;
+  }
+
+ private:
+  __device__ uint32_t kept_4(uint64_t block) const {
+    const Philox4 made = words(block);
+    uint32_t bits = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) bits |= (uint32_t)(made.word[i] >= threshold) << i;
+    return bits;
+  }
 };
 
 }  // namespace HK_ISA

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { packageRoot } from '../../lib/binding';
 import { alone, comparison, type Part, type PartResult, runPart, sameValues, withCurves } from '../../bench/gpu-check';
 
 const shell = (script: string, more: Partial<Part> = {}): Part => ({
@@ -22,6 +23,11 @@ describe('a part of the GPU check', () => {
   test('that fails says what the command said, and keeps what it measured', async () => {
     const result = await runPart(shell(`echo '{"passed": 2}'; echo 'HK_DEVICE: lost' >&2; exit 1`), 100, []);
     expect(result).toMatchObject({ status: 'failed', reason: 'HK_DEVICE: lost', result: { passed: 2 } });
+  });
+
+  test('gives its reason without the folders of this machine', async () => {
+    const { reason } = await runPart(shell(`echo '${packageRoot}/build/x.so is missing' >&2; exit 1`), 100, []);
+    expect(reason).toBe('build/x.so is missing');
   });
 
   test('that hangs is ended at its limit, with the processes that it started', async () => {

@@ -36,6 +36,16 @@ test('two updates of a model: the losses and gradients of the CPU', async () => 
   }
 });
 
+test('two updates in bf16: losses within 1 % of f32, the same bits twice', async () => {
+  const [exact, first] = [await train(2), await train(2, { device: 'cuda', precision: 'bf16' })];
+  first.losses.forEach((loss, i) => {
+    expect(Math.abs(loss / exact.losses[i] - 1)).toBeLessThan(0.01);
+  });
+  const again = await train(2, { device: 'cuda', precision: 'bf16' });
+  expect(again.losses).toEqual(first.losses);
+  expect(again.gradients).toEqual(first.gradients);
+});
+
 describe.each(['lloyd', 'minibatch'] as const)('k-means on the device, %s', (method) => {
   test('finds the centroids that the CPU finds', async () => {
     const [clusters, dim] = [9, 5];

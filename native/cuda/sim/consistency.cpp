@@ -15,8 +15,10 @@
 #include "cuda/architecture.h"
 #include "cuda/launch.h"
 #include "cuda/lt_gemm.h"
+#include "cuda/sim/mma.h"
 #include "hubertkit/backend.h"
 #include "hubertkit/bf16.h"
+#include "hubertkit/philox.h"
 
 namespace hk {
 namespace portable { const hk_op* find_op(const char* kind); }
@@ -370,17 +372,109 @@ void kmeans_update(int64_t n, int64_t d, int64_t clusters) {
 
 void mfcc(int64_t b, int64_t n) { same("mfcc", {floats({b, n}, 0.2f, 0.5f)}, {floats({b, (n - 400) / 160 + 1, 39})}); }
 
-// Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty.
+double to_bf16(double x) { return (float)bf16((float)x); }
+
+// The formulas of native/cpu/ops/attention.cpp in double precision, straight from them. `rounded`: what tensor cores multiply is rounded as
+// there, the probabilities after dropout (forward relative to the largest, rounded up to a power of two) and the gradients of the scores.
+struct AttentionFormulas {
+  int64_t batch, frames, heads, depth, stream;
+  double  dropout, scale;
+  bool    rounded;
+  AttentionFormulas(int64_t b, int64_t t, int64_t h, int64_t d, int64_t stream, double dropout, bool rounded)
+      : batch(b), frames(t), heads(h), depth(d), stream(stream), dropout(dropout), scale(1 / sqrt((double)d)), rounded(rounded) {}
+
+  double multiplied(double x) const { return rounded ? to_bf16(x) : x; }
+  int64_t length(Tensor& lengths, int64_t b) const { return std::max<int64_t>(0, std::min<int64_t>(frames, lengths.as<int32_t>()[b])); }
+  size_t at(int64_t b, int64_t t, int64_t h, int64_t parts, int64_t part) const { return (size_t)(((b * frames + t) * parts + part) * heads + h) * (size_t)depth; }
+  double product(Tensor& x, size_t i, Tensor& y, size_t j) const {
+    double sum = 0;
+    for (int64_t c = 0; c < depth; c++) sum += (double)number(x, i + (size_t)c) * number(y, j + (size_t)c);
+    return sum;
+  }
+  bool kept(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    const uint64_t element = (uint64_t)(((b * heads + h) * frames + i) * frames + j);
+    return hk::philox(5, 9, (uint32_t)stream, (uint32_t)(element / 4)).word[element % 4] >= hk::dropout_threshold(dropout);
+  }
+
+  Tensors forward(Tensor qkv, Tensor lengths) const {
+    Tensor o = rounded_zeros({batch, frames, heads * depth}), lse(HK_F32, {batch, heads, frames});
+    for_rows([&](int64_t b, int64_t h, int64_t i) {
+      std::vector<double> scores, sums((size_t)depth);
+      double largest = -INFINITY, total = 0;
+      for (int64_t j = 0; j < length(lengths, b); j++) {
+        scores.push_back(scale * product(qkv, at(b, i, h, 3, 0), qkv, at(b, j, h, 3, 1)) / log(2));
+        largest = fmax(largest, ceil(scores.back()));
+      }
+      for (size_t j = 0; j < scores.size(); j++) {
+        const double p = exp2(scores[j] - largest);
+        total += p;
+        for (int64_t c = 0; c < depth; c++)
+          if (kept(b, h, i, (int64_t)j)) sums[(size_t)c] += multiplied(p) * number(qkv, at(b, (int64_t)j, h, 3, 2) + (size_t)c);
+      }
+      for (int64_t c = 0; c < depth && total > 0; c++) o.as<bf16>()[at(b, i, h, 1, 0) + (size_t)c] = (float)(sums[(size_t)c] / total / (1 - dropout));
+      lse.as<float>()[(b * heads + h) * frames + i] = total > 0 ? (float)((largest + log2(total)) * log(2)) : 0;
+    });
+    return {o, lse};
+  }
+
+  Tensors gradient(Tensor qkv, Tensor lengths, Tensor o, Tensor lse, Tensor d_o) const {
+    std::vector<double> sums((size_t)(batch * frames * 3 * heads * depth));
+    for_rows([&](int64_t b, int64_t h, int64_t i) {
+      const size_t q = at(b, i, h, 3, 0), out = at(b, i, h, 1, 0);
+      for (int64_t j = 0; j < length(lengths, b); j++) {
+        const size_t k = at(b, j, h, 3, 1), v = at(b, j, h, 3, 2);
+        const double p = exp(scale * product(qkv, q, qkv, k) - lse.as<float>()[(b * heads + h) * frames + i]);
+        const double keep = kept(b, h, i, j) ? 1 / (1 - dropout) : 0;
+        const double ds = multiplied(p * (keep * product(d_o, out, qkv, v) - product(d_o, out, o, out)));
+        for (size_t c = 0; c < (size_t)depth; c++) {
+          sums[q + c] += scale * ds * number(qkv, k + c);
+          sums[k + c] += scale * ds * number(qkv, q + c);
+          sums[v + c] += keep * multiplied(p) * number(d_o, out + c);
+        }
+      }
+    });
+    Tensor dqkv = rounded_zeros({batch, frames, 3 * heads * depth});
+    for (size_t i = 0; i < sums.size(); i++) dqkv.as<bf16>()[i] = (float)sums[i];
+    return {dqkv};
+  }
+
+ private:
+  static Tensor rounded_zeros(const Shape& shape) { return Tensor(HK_BF16, shape); }
+  template <class Body>
+  void for_rows(const Body& body) const {
+    for (int64_t b = 0; b < batch; b++)
+      for (int64_t h = 0; h < heads; h++)
+        for (int64_t i = 0; i < frames; i++) body(b, h, i);
+  }
+};
+
+// Rows of which one is longer than it can be, one is full or nearly so, and the others may be empty. Tensor cores, which multiply rounded
+// numbers, are compared with the formulas rounded alike, and the CPU, which does not round them, with the same formulas.
 void attention(int64_t b, int64_t t, int64_t heads, int64_t depth, double dropout) {
-  const int64_t d = heads * depth;
+  const int64_t d = heads * depth, stream = 3;
   Tensor lengths = integers({b}, -1, (int)t);
   lengths.as<int32_t>()[0] = (int32_t)t + 3;
   lengths.as<int32_t>()[b - 1] = (int32_t)t - 1;
-  const Tensor qkv = activations({b, t, 3 * d}, 0.7f);
-  const Attributes attributes = {{"heads", (double)heads}, {"dropout", dropout}, {"stream", 3}};
-  same("attention", {qkv, lengths}, {activations({b, t, d}), Tensor()}, attributes);
-  const auto made = same("attention", {qkv, lengths}, {activations({b, t, d}), floats({b, heads, t})}, attributes);
-  same("attention_grad", {qkv, lengths, made[0], made[1], activations({b, t, d})}, {activations({b, t, 3 * d})}, attributes);
+  const Tensor qkv = activations({b, t, 3 * d}, 0.7f), upstream = activations({b, t, d});
+  const Attributes attributes = {{"heads", (double)heads}, {"dropout", dropout}, {"stream", (double)stream}};
+  const Tensors without_lse = {activations({b, t, d}), Tensor()}, with_lse = {activations({b, t, d}), floats({b, heads, t})}, gradient = {activations({b, t, 3 * d})};
+  if (activation == HK_F32 || depth % 8 || depth > 80) {
+    same("attention", {qkv, lengths}, without_lse, attributes);
+    const auto made = same("attention", {qkv, lengths}, with_lse, attributes);
+    same("attention_grad", {qkv, lengths, made[0], made[1], upstream}, gradient, attributes);
+    return;
+  }
+  const AttentionFormulas exact(b, t, heads, depth, stream, dropout, false), rounded(b, t, heads, depth, stream, dropout, true);
+  const auto compare = [&](const char* kind, const Tensors& inputs, const Tensors& outputs, const Tensors& of_cpu, const Tensors& of_cuda) {
+    const Both made(kind, inputs, inputs, outputs, attributes);
+    judge((std::string(kind) + ", the CPU against the formulas").c_str(), inputs[0].view, made.cpu.error, of_cpu, made.cpu.outputs, 1e-5);
+    judge(kind, inputs[0].view, made.error, joined(of_cuda, inputs), joined(made.cuda.outputs, made.cuda.inputs), 1e-5);
+  };
+  const Tensors made = exact.forward(qkv, lengths), made_rounded = rounded.forward(qkv, lengths);
+  compare("attention", {qkv, lengths}, without_lse, {made[0], Tensor()}, {made_rounded[0], Tensor()});
+  compare("attention", {qkv, lengths}, with_lse, made, made_rounded);
+  const Tensors inputs = {qkv, lengths, made[0], made[1], upstream};
+  compare("attention_grad", inputs, gradient, exact.gradient(qkv, lengths, made[0], made[1], upstream), rounded.gradient(qkv, lengths, made[0], made[1], upstream));
 }
 
 void ctc(int64_t b, int64_t t, int64_t v, int64_t s, int64_t blank, bool zero_infinity) {
@@ -429,6 +523,47 @@ __global__ void half_shuffles(int* y) {
   if (threadIdx.x < 16) y[threadIdx.x] = __shfl_xor_sync(0xFFFFFFFFu, 1, 1);
 }
 
+// A warp: d = a b, a[16, 16] and b[16, 8] row-major, fragments put together and taken apart by the formulas of the PTX ISA 9.7.14.5.8.
+__global__ void multiply_fragments(const bf16* a, const bf16* b, float* d) {
+  const int group = (int)threadIdx.x >> 2, in_group = (int)threadIdx.x % 4;
+  uint32_t a_registers[4] = {}, b_registers[2] = {};
+  float accumulators[4] = {};
+  for (int i = 0; i < 8; i++) {
+    const int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8, column = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+    a_registers[i / 2] |= (uint32_t)a[row * 16 + column].bits << i % 2 * 16;
+  }
+  for (int i = 0; i < 4; i++) {
+    const int row = in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0), column = group;
+    b_registers[i / 2] |= (uint32_t)b[row * 8 + column].bits << i % 2 * 16;
+  }
+  hk::sim::mma_m16n8k16(accumulators, a_registers, b_registers[0], b_registers[1]);
+  for (int i = 0; i < 4; i++) d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)] = accumulators[i];
+}
+
+// A warp: four 8 x 8 matrices, [32 rows, 8], are copied to shared memory with gaps between rows and loaded. Each thread leaves its registers.
+__global__ void load_matrices(const bf16* x, bool transposed, uint32_t* registers) {
+  HK_SHARED(bf16, shared);
+  bf16* row = shared + (31 - threadIdx.x) * 24;  // in reverse, so that only the given addresses tell where rows are
+  memcpy(row, x + threadIdx.x * 8, 16);
+  __syncthreads();
+  uint32_t r[4];
+  if (transposed) hk::sim::ldmatrix_x4_transposed(r, row);
+  else hk::sim::ldmatrix_x4(r, row);
+  memcpy(registers + threadIdx.x * 4, r, sizeof r);
+}
+
+__global__ void copies_numbers(const int* x, int* y, bool waits) {
+  HK_SHARED(int, shared);
+  hk::sim::copy_async<4>(shared + threadIdx.x, x + threadIdx.x, threadIdx.x % 4 > 0);
+  if (waits) hk::sim::wait_for_copies();
+  __syncthreads();
+  y[threadIdx.x] = shared[63 - threadIdx.x];
+}
+__global__ void copies_across(const int* x) {
+  HK_SHARED(int, shared);
+  hk::sim::copy_async<16>(shared + 1, x, true);
+}
+
 void notices(const char* what, bool good) {
   failures += !good;
   printf("%s the shim notices %s\n", good ? "ok  " : "FAIL", what);
@@ -453,6 +588,39 @@ void shim() {
   notices("a shuffle with lanes that are gone", failed_launch("16 at a warp function"));
   HK_LAUNCH(half_waits, dim3(1), dim3(16), 49 << 10, nullptr);
   notices("shared memory that was not asked for", failed_launch("50176 bytes of shared memory"));
+  int right = 0, late = 0;
+  HK_LAUNCH(copies_numbers, dim3(1), dim3(64), 256, nullptr, x, y, true);
+  for (int i = 0; i < 64; i++) right += y[i] == ((63 - i) % 4 ? 63 - i : 0);
+  notices("no fault in copies that are waited for", right == 64);
+  HK_LAUNCH(copies_numbers, dim3(1), dim3(64), 256, nullptr, x, y, false);
+  for (int i = 0; i < 64; i++) late += y[i] == -1;
+  notices("copies that nobody waits for", late > 0);
+  HK_LAUNCH(copies_across, dim3(1), dim3(1), 32, nullptr, x);
+  notices("a copy to an address between two", failed_launch("no multiple of 16"));
+}
+
+void matrix_instructions() {
+  Tensor a = rounded(floats({16, 16})), b = rounded(floats({16, 8})), d(HK_F32, {16, 8}), product(HK_F32, {16, 8});
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 8; j++) {
+      double sum = 0;
+      for (int k = 0; k < 16; k++) sum += (double)number(a, (size_t)(i * 16 + k)) * number(b, (size_t)(k * 8 + j));
+      product.as<float>()[i * 8 + j] = (float)sum;
+    }
+  HK_LAUNCH(multiply_fragments, dim3(1), dim3(32), 0, nullptr, a.as<bf16>(), b.as<bf16>(), d.as<float>());
+  judge("mma_m16n8k16", a.view, "", {product}, {d}, 1e-6);
+
+  Tensor x = rounded(floats({32, 8})), registers(HK_I32, {32, 4}), expected(HK_I32, {32, 4});
+  for (int transposed = 0; transposed < 2; transposed++) {
+    for (int thread = 0; thread < 32; thread++)
+      for (int matrix = 0; matrix < 4; matrix++) {  // Figure 104: four threads have a row, two elements each
+        const int line = thread / 4, pair = thread % 4 * 2;
+        const auto element = [&](int row, int column) { return (uint32_t)x.as<bf16>()[(8 * matrix + row) * 8 + column].bits; };
+        expected.as<uint32_t>()[thread * 4 + matrix] = transposed ? element(pair, line) | element(pair + 1, line) << 16 : element(line, pair) | element(line, pair + 1) << 16;
+      }
+    HK_LAUNCH(load_matrices, dim3(1), dim3(32), 32 * 48, nullptr, x.as<bf16>(), transposed == 1, registers.as<uint32_t>());
+    judge(transposed ? "ldmatrix_x4_transposed" : "ldmatrix_x4", x.view, "", {expected}, {registers}, 0);
+  }
 }
 
 // The fast kernels of the matrix library want rows that begin at multiples of 16 bytes; how many rows there are is up to the batch.
@@ -509,9 +677,13 @@ void ops_of_either_precision() {
   masked_cross_entropy(2, 7, 5, 4, 3, true, {0.7f, 0, 0, 0, 0, 0});
   masked_cross_entropy(1, 9, 5, 4, 3, true, {0.7f, 0, 0, 0.4f, 0, 0}, 1e-10f);
   attention(3, 7, 2, 5, 0);
+  attention(4, 3, 2, 16, 0.2);
   attention(2, 67, 1, 64, 0.3);
+  attention(3, 133, 2, 48, 0.4);
   attention(1, 5, 1, 80, 0);
+  attention(1, 131, 1, 80, 0.2);
   attention(1, 70, 1, 100, 0.1);
+  attention(1, 66, 1, 72, 0.1);
 }
 
 void ops_of_f32() {
@@ -546,6 +718,7 @@ int main(int argc, char** argv) {
   state = seed * 977 + 13;
   hk::sim::set_seed(seed);
   shim();
+  matrix_instructions();
   alignment();
   architectures();
   ops_of_f32();

@@ -21,6 +21,11 @@ const int kMostThreads = 1024;
 const size_t kShared = 48 << 10, kMostShared = 227 << 10;  // of a block: without asking, and of sm_90 when asked for
 
 enum class State { ready, at_block, at_warp, done };
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
 struct Fiber {
   void* stack_pointer;
   dim3 index;
@@ -28,6 +33,7 @@ struct Fiber {
   unsigned mask;
   WarpOp op;
   uint64_t value;
+  std::vector<Copy> copies;  // asked for, not yet done
 };
 
 std::mutex one_launch_at_a_time;
@@ -97,6 +103,7 @@ void start(int fiber) {
   for (int saved = 0; saved < 6; saved++) *--top = nullptr;
   fibers[fiber].stack_pointer = top;
   fibers[fiber].state = State::ready;
+  fibers[fiber].copies.clear();
 }
 
 void run_ready() {
@@ -171,6 +178,24 @@ const uint64_t* wait_for_warp(unsigned mask, WarpOp op, uint64_t value) {
 }
 
 int lane() { return current % 32; }
+
+void expect_aligned(const char* instruction, const void* address, int bytes) {
+  if ((uintptr_t)address % (uintptr_t)bytes) snprintf(error, sizeof error, "%s at an address that is no multiple of %d bytes", instruction, bytes);
+}
+
+static void copy(const Copy& c) {
+  if (c.from) memcpy(c.to, c.from, c.bytes);
+  else memset(c.to, 0, c.bytes);
+}
+void copy_now_or_later(void* to, const void* from, size_t bytes) {
+  const Copy c = {to, from, bytes};
+  if (random_below(2)) copy(c);
+  else fibers[current].copies.push_back(c);
+}
+void finish_copies() {
+  for (const Copy& c : fibers[current].copies) copy(c);
+  fibers[current].copies.clear();
+}
 
 void launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
             const std::function<void()>& body) {

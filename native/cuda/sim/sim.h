@@ -34,7 +34,7 @@ namespace sim {
 // What the running thread sees; set by the scheduler before it switches to a fiber.
 extern dim3 thread_index, block_index, block_size, grid_size;
 extern unsigned char* dynamic_shared;
-enum class WarpOp { sync, exchange };
+enum class WarpOp { sync, exchange, mma, ldmatrix };
 
 void  set_seed(uint64_t seed);  // of the order of threads and blocks
 void  launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
@@ -43,6 +43,9 @@ void  wait_for_block();
 // The values that the lanes named by `mask` brought along, by lane; valid until this thread waits again.
 const uint64_t* wait_for_warp(unsigned mask, WarpOp op, uint64_t value);
 int   lane();
+void  expect_aligned(const char* instruction, const void* address, int bytes);
+void  copy_now_or_later(void* to, const void* from, size_t bytes);  // zeros from nullptr; done at the latest when this thread calls:
+void  finish_copies();
 
 template <class T>
 T exchange(unsigned mask, T value, int from) {
