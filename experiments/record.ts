@@ -30,8 +30,8 @@ function verdictBlock({ cost, seeds, unitUpdates, verdicts }: ExperimentSummary)
 /** The document with what each block between marks says about its experiment. */
 export const withVerdicts = (text: string): string =>
   text.replace(
-    /(<!-- verdicts: (\S+) -->\n\n).*?(\n\n<!-- end -->)/gs,
-    (_, begin, name, end) => begin + verdictBlock(readSummary(name)) + end,
+    /(<!-- verdicts: (\S+) -->)\n.*?(<!-- end -->)/gs,
+    (_, begin, name, end) => `${begin}\n\n${verdictBlock(readSummary(name))}\n\n${end}`,
   );
 
 const readSummary = (name: string): ExperimentSummary =>
