@@ -3,17 +3,17 @@
  * to there, so the second one starts from a copy of the first one's folder instead of training it again. What decides the bits is
  * the key; where the run lies, how many threads it has, what it computes again and which checkpoints it keeps do not.
  */
-import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { AnalysisMetric, CheckpointAnalysis } from '../analysis';
 import { readJson, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
+import { sha256 } from '../formats/sha256';
 import { packageVersion } from '../train/session';
 import { configYaml, hasRun, keptUpdates, openRun, type PretrainConfig, type Run } from '../train';
 
 /** The first characters of the SHA-256 of a value's JSON. */
 export function hashOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+  return sha256().update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }
 
 /** What the bits of a run depend on up to the end of an iteration (1-based). */

@@ -5,15 +5,6 @@
 #include "core/error.h"
 
 namespace hk {
-namespace {
-
-size_t bytes_of(const hk_tensor& t) {
-  size_t n = t.dtype == HK_U8 ? 1 : t.dtype == HK_BF16 ? 2 : 4;
-  for (int i = 0; i < t.rank; i++) n *= (size_t)t.shape[i];
-  return n;
-}
-
-}  // namespace
 
 OpCaller::OpCaller(const hk_backend* backend) : backend_(backend) { require(backend, backend->create_stream(backend, &stream_), "making a stream"); }
 OpCaller::~OpCaller() { backend_->destroy_stream(backend_, stream_); }

@@ -12,13 +12,6 @@ const size_t kAlign = 64;
 const size_t kMostRecordings = 16;
 size_t align(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-size_t bytes_of(const hk_tensor& t) {
-  static const size_t size[] = {4, 2, 4, 1};
-  size_t n = size[t.dtype];
-  for (int i = 0; i < t.rank; i++) n *= (size_t)t.shape[i];
-  return n;
-}
-
 bool in_arena(const ValueSpec& v) { return v.kind == ValueKind::temporary && !v.fetch; }
 
 }  // namespace

@@ -33,6 +33,13 @@ void require_sound(const hk_backend* backend, const char* what) {
 
 }  // namespace
 
+size_t bytes_of(const hk_tensor& t) {
+  static const size_t size[] = {4, 2, 4, 1};
+  size_t n = size[t.dtype];
+  for (int i = 0; i < t.rank; i++) n *= (size_t)t.shape[i];
+  return n;
+}
+
 Block::~Block() {
   if (data_) backend_->deallocate(backend_, data_, bytes_);
 }

@@ -22,6 +22,9 @@ Which which_from(const std::string& name);  // "values" | "gradients" | "m" | "v
 // Throws HK_DEVICE with what the back-end says about its last error, unless `result` is 0.
 void require(const hk_backend* backend, int result, const char* what);
 
+// Of a dense tensor.
+size_t bytes_of(const hk_tensor& t);
+
 // A block of zero-filled memory of a back-end.
 class Block {
  public:

@@ -14,6 +14,7 @@
 // lie side by side: of q and do, whose frames are summed over as well as their channels, there are then two copies. A library call per tile would cost more than the tile, and none runs well inside a parallel region.
 #include "cpu/dropout.h"
 #include "cpu/tile.h"
+#include "ops/attention.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -24,21 +25,13 @@ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 // A row length of an odd number of cache lines: a column walk then visits all sets of the cache.
 int64_t odd_lines(int64_t n) { return round_up(n, 16) / 16 % 2 ? round_up(n, 16) : round_up(n, 16) + 16; }
 
-struct Sizes {
-  int64_t batch, frames, width, heads, depth, padded_depth;
+struct Sizes : AttentionSizes {
+  int64_t padded_depth;
   int64_t queries, query_blocks;  // queries in a block
   int64_t keys, key_blocks;       // keys in a block (backward)
-  float   scale;
 
-  Sizes(const hk_call* call, bool backward) {
-    const hk_tensor& qkv = call->inputs[0];
-    batch = qkv.shape[0];
-    frames = qkv.shape[1];
-    width = qkv.shape[2] / 3;
-    heads = (int64_t)attribute(call, "heads", 1);
-    depth = width / heads;
+  Sizes(const hk_call* call, bool backward) : AttentionSizes(call) {
     padded_depth = round_up(depth, 16);
-    scale = (float)(1 / sqrt((double)depth));
     // 252 keys and an unaligned start are at most 64 Philox blocks.
     const int64_t most_keys = backward ? 252 : frames;
     key_blocks = (frames + most_keys - 1) / most_keys;
@@ -52,19 +45,6 @@ struct Sizes {
   int64_t score_row() const { return odd_lines(keys); }
   int64_t row() const { return 3 * width; }
 };
-
-// Checks qkv, lengths and the attributes, which both ops share.
-int expect_attention(hk_call* call, const char* op) {
-  const hk_tensor& qkv = call->inputs[0];
-  char text[96];
-  if (expect_activation(call, op, "qkv", qkv, 3)) return 1;
-  if (qkv.rank != 3 || qkv.shape[2] % 3 != 0) return fail(call, "%s: qkv must be [batch, frames, 3 width], got %s", op, describe(qkv, text));
-  if (expect(call, op, "lengths", call->inputs[1], HK_I32, {qkv.shape[0]})) return 1;
-  const int64_t width = qkv.shape[2] / 3;
-  if (expect_integer(call, op, "heads", 1, 1, (double)width) || expect_dropout(call, op)) return 1;
-  const int64_t heads = (int64_t)attribute(call, "heads", 1);
-  return width % heads == 0 ? 0 : fail(call, "%s: %lld heads do not divide width %lld", op, (long long)heads, (long long)width);
-}
 
 // One slot of scratch for each thread that may run.
 int64_t thread_slots(int64_t items) {
@@ -169,10 +149,8 @@ struct ForwardScratch {
 
 int attention_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "attention";
-  if (expect_counts(call, op, 2, 2) || expect_attention(call, op)) return 1;
+  if (expect_counts(call, op, 2, 2) || expect_attention(call, op) || expect_attended(call, op)) return 1;
   const Sizes z(call, false);
-  if (expect(call, op, "o", call->outputs[0], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
-  if (present(call->outputs[1]) && expect(call, op, "lse", call->outputs[1], HK_F32, {z.batch, z.heads, z.frames})) return 1;
   const ForwardScratch scratch(z, makes_pairs(is_bf16(call->inputs[0])) ? 2 : 1);
   const int64_t slots = thread_slots(z.batch * z.heads * z.query_blocks);
   *state = (void*)(intptr_t)slots;
@@ -250,12 +228,6 @@ int attention_as(hk_call* call) {
 }
 int attention_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], attention_as, call); }
 
-hk_cost attention_cost(const hk_call* call) {
-  const Sizes z(call, false);
-  const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {4 * bt * (double)z.frames * d, 4.0 * element_bytes(call->inputs[0]) * bt * d};
-}
-
 // ---- backward ----
 
 // What one thread works in. Whole head: q, do, dq (frames x depth), sums of do * o. Key block: kt, vt, k, dk, dv. Tile: p, ds.
@@ -298,12 +270,8 @@ int64_t backward_floats(const Sizes& z) { return BackwardScratch<typename Produc
 
 int attention_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "attention_grad";
-  if (expect_counts(call, op, 5, 1) || expect_attention(call, op)) return 1;
+  if (expect_counts(call, op, 5, 1) || expect_attention(call, op) || expect_attention_gradient(call, op)) return 1;
   const Sizes z(call, true);
-  if (expect(call, op, "o", call->inputs[2], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
-  if (expect(call, op, "lse", call->inputs[3], HK_F32, {z.batch, z.heads, z.frames})) return 1;
-  if (expect(call, op, "do", call->inputs[4], call->inputs[0].dtype, {z.batch, z.frames, z.width})) return 1;
-  if (expect_like(call, op, "dqkv", call->outputs[0], call->inputs[0])) return 1;
   const int64_t slots = thread_slots(z.batch * z.heads);
   *state = (void*)(intptr_t)slots;
   *scratch_bytes = (size_t)(slots * HK_BY_TYPE(call->inputs[0], backward_floats, z)) * sizeof(float);
@@ -461,12 +429,6 @@ int attention_grad_as(hk_call* call) {
   return 0;
 }
 int attention_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], attention_grad_as, call); }
-
-hk_cost attention_grad_cost(const hk_call* call) {
-  const Sizes z(call, true);
-  const double bt = (double)z.batch * (double)z.frames, d = (double)z.width;
-  return {10 * bt * (double)z.frames * d, 8.0 * element_bytes(call->inputs[0]) * bt * d};
-}
 
 }  // namespace
 }  // namespace HK_ISA
