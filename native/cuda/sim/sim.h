@@ -120,4 +120,4 @@ extern unsigned char __stop_hk_sim_shared[] __attribute__((weak, visibility("hid
 
 #define HK_SHARED(type, name) type* name = reinterpret_cast<type*>(hk::sim::dynamic_shared)
 #define HK_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  hk::sim::submit_launch(stream, kernel, grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared, __VA_ARGS__)
+  hk::sim::submit_launch(stream, kernel, grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared __VA_OPT__(, ) __VA_ARGS__)
