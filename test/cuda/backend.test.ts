@@ -5,8 +5,10 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { packageRoot, wrapped } from '../../lib/binding';
 import { fitKmeans } from '../../lib/cluster';
+import { compileOp } from '../../lib/nn/call';
 import { train } from '../nn/training';
 import { randomNumbers } from '../reference/loss';
+import { type Call, calls } from './calls';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hubertkit-sim-'));
 afterAll(() => fs.rmSync(folder, { recursive: true }));
@@ -82,4 +84,24 @@ describe.each(['lloyd', 'minibatch'] as const)('k-means on the device, %s', (met
 test('k-means on a device that is not there is refused', async () => {
   const fit = fitKmeans([new Float32Array(4)], { clusters: 1, dim: 1, device: 'gpu' });
   await expect(fit).rejects.toMatchObject({ code: 'HK_NO_DEVICE' });
+});
+
+/** Why a call is refused; '' where it is not. */
+async function refusal({ kind, inputs, outputs, attributes }: Call, device: string): Promise<string> {
+  const gates: Record<string, boolean> = kind === 'select' ? { gate: true } : {};
+  try {
+    const program = await compileOp(kind, inputs, attributes, outputs, { device, gates });
+    program.dispose();
+    program.store.dispose();
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+test.each(calls)('%s: refused is what the CPU refuses, in the same words', async (_, right, changed) => {
+  expect([await refusal(right, 'cpu'), await refusal(right, 'cuda')]).toEqual(['', '']);
+  const refused = await Promise.all(changed.map((call) => refusal(call, 'cpu')));
+  expect(refused.filter(Boolean).length).toBeGreaterThan(changed.length / 2);
+  expect(await Promise.all(changed.map((call) => refusal(call, 'cuda')))).toEqual(refused);
 });
