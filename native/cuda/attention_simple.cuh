@@ -256,10 +256,15 @@ static __global__ void __launch_bounds__(256) key_gradient(AttentionSizes z, Dro
 
 // ---- host side ----
 
-// body(Depth<N>()): 64 of base and large, 80 of xlarge, kMostDepth at most.
-template <class Body>
+// body(Depth<N>()): 64 of base and large, 80 of xlarge, kMostDepth at most. bf16 comes here with other depths than these models have, and
+// makes do with the last.
+template <class T, class Body>
 int with_depth(const AttentionSizes& z, const Body& body) {
-  return z.depth <= 64 ? body(Depth<64>()) : z.depth <= 80 ? body(Depth<80>()) : body(Depth<kMostDepth>());
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (z.depth <= 64) return body(Depth<64>());
+    if (z.depth <= 80) return body(Depth<80>());
+  }
+  return body(Depth<kMostDepth>());
 }
 
 static inline dim3 grid(const AttentionSizes& z) { return dim3((unsigned)blocks_for(z.frames, kTile), (unsigned)z.pairs()); }
@@ -267,14 +272,14 @@ static inline dim3 grid(const AttentionSizes& z) { return dim3((unsigned)blocks_
 template <class T>
 int allow_attend(hk_call* call) {
   const AttentionSizes z(call);
-  return with_depth(z, [&](auto depth) { return allow_shared(call, attend<decltype(depth)::value / 16, T>, tile_bytes(z, 3, 1)); });
+  return with_depth<T>(z, [&](auto depth) { return allow_shared(call, attend<decltype(depth)::value / 16, T>, tile_bytes(z, 3, 1)); });
 }
 
 template <class T>
 int run_attend(hk_call* call) {
   const AttentionSizes z(call);
   const Dropout dropout(call);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     const auto kernel = attend<decltype(depth)::value / 16, T>;
     HK_LAUNCH(kernel, grid(z), dim3(kThreads), tile_bytes(z, 3, 1), stream_of(call), z, dropout, data<T>(call->inputs[0]), i32(call->inputs[1]),
               data<T>(call->outputs[0]), f32(call->outputs[1]));
@@ -285,7 +290,7 @@ int run_attend(hk_call* call) {
 template <class T>
 int allow_gradients(hk_call* call) {
   const AttentionSizes z(call);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     return allow_shared(call, query_gradient<decltype(depth)::value / 16, T>, tile_bytes(z, 4, 2)) ||
            allow_shared(call, key_gradient<decltype(depth)::value / 16, T>, tile_bytes(z, 4, 2));
   });
@@ -302,7 +307,7 @@ int run_gradients(hk_call* call) {
   float* delta = (float*)call->scratch;
   const cudaStream_t stream = stream_of(call);
   HK_LAUNCH(row_products<T>, dim3((unsigned)blocks_for(z.pairs() * z.frames, 256)), dim3(256), 0, stream, z, o, d_o, delta);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     const size_t shared = tile_bytes(z, 4, 2);
     const auto of_queries = query_gradient<decltype(depth)::value / 16, T>, of_keys = key_gradient<decltype(depth)::value / 16, T>;
     HK_LAUNCH(of_queries, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
