@@ -83,6 +83,17 @@ static inline size_t tile_bytes(const AttentionSizes& z, int tiles, int squares)
   return (size_t)(tiles * kTile * (z.depth + 1) + squares * kTile * (kTile + 1)) * sizeof(float);
 }
 
+// Bit kSide i + j: dropout keeps the thread's element (i, j); `first` is the number of (0, 0). One after the other: sixteen generators at a
+// time would take the registers of the scores.
+__device__ static inline uint32_t kept_elements(const AttentionSizes& z, const Dropout& dropout, int64_t first) {
+  if (!dropout.on()) return ~0u;
+  uint32_t kept = 0;
+#pragma unroll 1
+  for (int e = 0; e < kSide * kSide; e++)
+    if (dropout.factor_of((uint64_t)(first + e / kSide * z.frames + 16 * (e % kSide))) > 0) kept |= 1u << e;
+  return kept;
+}
+
 // ---- forward ---- grid (query tiles, batch x heads)
 
 template <int COLUMNS, class T>
@@ -101,6 +112,7 @@ static __global__ void __launch_bounds__(256) attend(AttentionSizes z, Dropout d
     load_tile(z, head + z.width, row, begin, length, 1, k);
     load_tile(z, head + 2 * z.width, row, begin, length, 1, v);
     __syncthreads();
+    const uint32_t kept = kept_elements(z, dropout, (pair * z.frames + first + kSide * ty) * z.frames + begin + tx);
     float s[kSide][kSide];
     tile_product(z, q, k, ty, tx, s);
 #pragma unroll
@@ -113,12 +125,11 @@ static __global__ void __launch_bounds__(256) attend(AttentionSizes z, Dropout d
       }
       top = fmaxf(max_of_row(top), maximum[i]);
       const float shrink = expf(maximum[i] - top);
-      const uint64_t element = (uint64_t)(pair * z.frames + first + kSide * ty + i) * (uint64_t)z.frames + (uint64_t)(begin + tx);
 #pragma unroll
       for (int j = 0; j < kSide; j++) {
         const float probability = expf(s[i][j] - top);
         sum += probability;
-        p[(kSide * ty + i) * (kTile + 1) + tx + 16 * j] = probability * dropout.factor_of(element + 16 * (uint64_t)j);
+        p[(kSide * ty + i) * (kTile + 1) + tx + 16 * j] = probability * (kept >> (kSide * i + j) & 1 ? dropout.scale : 0.0f);
       }
       maximum[i] = top;
       total[i] = total[i] * shrink + sum_of_row(sum);
@@ -189,6 +200,7 @@ struct Head {
 // From the four tiles: probabilities after dropout (p) and the gradient of the scores (ds), zero outside of the frames and the length.
 __device__ static inline void score_gradients(const AttentionSizes& z, const Dropout& dropout, const Tiles& t, int64_t pair, int64_t query, int64_t key, int64_t length,
                                 const float* lse, const float* delta, int ty, int tx) {
+  const uint32_t kept = kept_elements(z, dropout, (pair * z.frames + query + kSide * ty) * z.frames + key + tx);
   float s[kSide][kSide], d[kSide][kSide];
   tile_product(z, t.q, t.k, ty, tx, s);
   tile_product(z, t.d_o, t.v, ty, tx, d);
@@ -198,7 +210,7 @@ __device__ static inline void score_gradients(const AttentionSizes& z, const Dro
       const int64_t m = key + tx + 16 * j;
       const bool inside = n < z.frames && m < length;
       const float probability = inside ? expf(s[i][j] - lse[n]) : 0.0f;
-      const float factor = dropout.factor_of((uint64_t)(pair * z.frames + n) * (uint64_t)z.frames + (uint64_t)m);
+      const float factor = kept >> (kSide * i + j) & 1 ? dropout.scale : 0.0f;
       const int at = (kSide * ty + i) * (kTile + 1) + tx + 16 * j;
       t.p[at] = probability * factor;
       t.ds[at] = inside ? probability * (d[i][j] * factor - delta[n]) : 0.0f;
