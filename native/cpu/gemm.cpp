@@ -20,9 +20,9 @@ dnnl::stream& stream() {
 
 memory::data_type type_of(hk_dtype dtype) { return dtype == HK_BF16 ? memory::data_type::bf16 : memory::data_type::f32; }
 
-class OneDnnGemm final : public Gemm {
+class OneDnnMatmul final : public LibraryGemm {
  public:
-  explicit OneDnnGemm(const GemmShape& s) {
+  explicit OneDnnMatmul(const GemmShape& s) {
     a_ = memory::desc({s.m, s.k}, type_of(s.ab), memory::dims{s.a_row, s.a_column});
     b_ = memory::desc({s.k, s.n}, type_of(s.ab), memory::dims{s.b_row, s.b_column});
     c_ = memory::desc({s.m, s.n}, type_of(s.c), memory::dims{s.ldc, 1});
@@ -85,10 +85,10 @@ bool has_bf16() {
   return avx512_bf16 || amx_bf16;
 }
 
-Gemm* Gemm::make(const GemmShape& shape) {
+LibraryGemm* LibraryGemm::make(const GemmShape& shape) {
   if (shape.ab == HK_BF16 && !has_bf16()) return nullptr;
   try {
-    return new OneDnnGemm(shape);
+    return new OneDnnMatmul(shape);
   } catch (const std::exception&) {
     return nullptr;
   }

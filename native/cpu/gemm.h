@@ -19,16 +19,16 @@ struct GemmShape {
   hk_dtype ab = HK_F32, c = HK_F32;  // f32 or bf16; sums are f32 in either case
 };
 
-// Whether this processor multiplies bf16 (AVX512_BF16 or AMX); where it does not, no Gemm of bf16 is made.
+// Whether this processor multiplies bf16 (AVX512_BF16 or AMX); where it does not, no LibraryGemm of bf16 is made.
 bool has_bf16();
 // What `prepare` says then.
 extern const char* const kNoBf16;
 
 // A fixed shape: made once (in an op's `prepare`), run many times with no allocation, on all threads of the caller.
-class Gemm {
+class LibraryGemm {
  public:
-  static Gemm* make(const GemmShape& shape);   // NULL when oneDNN refuses the shape
-  virtual ~Gemm() {}
+  static LibraryGemm* make(const GemmShape& shape);   // NULL when oneDNN refuses the shape
+  virtual ~LibraryGemm() {}
   virtual size_t scratch_bytes() const = 0;
   virtual void run(const void* a, const void* b, void* c, const float* bias, void* scratch) const = 0;
 };

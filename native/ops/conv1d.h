@@ -8,7 +8,8 @@
 // Channels last, `stride` adjacent taps of all frames are one dense matrix: row t begins at frame t*stride and holds stride*Cin numbers. The
 // convolution is then ceil(k / stride) matrix products, each on such a view moved on by `stride` taps, accumulated (k = 3, stride 2: taps 0, 1
 // with K = 2 Cin, then tap 2 with K = Cin). The same views serve both gradients: dx's rows of stride*Cin numbers get dz W of
-// each group of taps, dw = dz' x of each group. Weights are repacked on every run to [Cout, k, Cin].
+// each group of taps, dw = dz' x of each group. Weights are repacked on every run to [Cout, k, Cin]. Where a back-end's products take rows
+// that overlap, the taps are one group for the output and dw; dx's rows must not overlap, they are written.
 // Include it behind the back-end's gemm.h: `Gemm` is that back-end's.
 #pragma once
 #include <initializer_list>
@@ -20,19 +21,21 @@ namespace HK_ISA {
 
 struct ConvSizes {
   int64_t batch, time, in, out, kernel, stride, frames;
-  int64_t groups;  // of `stride` adjacent taps, the last one perhaps smaller
-  int64_t width;   // a row of the packed weight, kernel * in
+  int64_t together;  // taps of a group: the stride, or all
+  int64_t groups;    // the last one perhaps smaller
+  int64_t width;     // a row of the packed weight, kernel * in
   int64_t taps(int64_t group) const {
-    const int64_t left = kernel - group * stride;
-    return left < stride ? left : stride;
+    const int64_t left = kernel - group * together;
+    return left < together ? left : together;
   }
 };
 
-static inline ConvSizes conv_sizes(const hk_call* call) {
+static inline ConvSizes conv_sizes(const hk_call* call, bool rows_overlap = false) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  ConvSizes s = {x.shape[0], x.shape[1], x.shape[2], w.shape[0], w.shape[2], (int64_t)attribute(call, "stride", 1), 0, 0, 0};
+  ConvSizes s = {x.shape[0], x.shape[1], x.shape[2], w.shape[0], w.shape[2], (int64_t)attribute(call, "stride", 1), 0, 0, 0, 0};
   s.frames = (s.time - s.kernel) / s.stride + 1;
-  s.groups = (s.kernel + s.stride - 1) / s.stride;
+  s.together = rows_overlap ? s.kernel : s.stride;
+  s.groups = (s.kernel + s.together - 1) / s.together;
   s.width = s.kernel * s.in;
   return s;
 }
@@ -42,7 +45,7 @@ struct Products {
   Gemm *first = nullptr, *middle = nullptr, *last = nullptr;
   const Gemm* of(const ConvSizes& s, int64_t group) const {
     if (group == 0) return first;
-    return s.taps(group) == s.stride ? middle : last;
+    return s.taps(group) == s.together ? middle : last;
   }
   size_t scratch_bytes() const {
     size_t most = 0;
@@ -65,8 +68,8 @@ static inline bool make_products(const ConvSizes& s, Products* p, const Make& ge
   p->first = gemm(s.taps(0), accumulate_first);
   if (!p->first) return false;
   const int64_t tail = s.taps(s.groups - 1);
-  if (s.groups > 2 || (s.groups == 2 && tail == s.stride)) p->middle = gemm(s.stride, true);
-  if (s.groups > 1 && tail < s.stride) p->last = gemm(tail, true);
+  if (s.groups > 2 || (s.groups == 2 && tail == s.together)) p->middle = gemm(s.together, true);
+  if (s.groups > 1 && tail < s.together) p->last = gemm(tail, true);
   return s.groups < 2 || (p->of(s, 1) && p->of(s, s.groups - 1));
 }
 

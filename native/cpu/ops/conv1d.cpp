@@ -2,8 +2,8 @@
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
 #include "cpu/cast.h"
 #include "cpu/gelu.h"
-#include "cpu/gemm.h"
 #include "cpu/op.h"
+#include "cpu/product.h"
 #include "cpu/wave_conv.h"
 #include "ops/conv1d.h"
 
@@ -17,8 +17,9 @@ struct Sizes : ConvSizes {
   int64_t chunks, lanes;
 };
 
-Sizes sizes_of(const hk_call* call) {
-  const ConvSizes s = conv_sizes(call);
+// `reading`: of the products whose rows of x may overlap.
+Sizes sizes_of(const hk_call* call, bool reading) {
+  const ConvSizes s = conv_sizes(call, reading && Gemm::rows_may_overlap(dtype_of(call->inputs[0])));
   return {s, (s.frames + kChunk - 1) / kChunk, round16(s.out)};
 }
 
@@ -34,7 +35,7 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
   if (expect_conv(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
-  const Sizes s = sizes_of(call);
+  const Sizes s = sizes_of(call, true);
   const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
   *scratch_bytes = packed_bytes(call, s);
   if (is_direct(s)) return 0;
@@ -83,7 +84,7 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
 
 template <class T>
 int run_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s = sizes_of(call, true);
   const bool with_gelu = has_gelu(call);
   if (is_direct(s)) {
     if (s.kernel == 10) run_direct<10, T>(call, s, with_gelu);
@@ -99,8 +100,8 @@ int run_as(hk_call* call) {
     T* y = data<T>(call->outputs[0]) + b * s.frames * s.out;
     T* z = present(call->outputs[1]) ? data<T>(call->outputs[1]) + b * s.frames * s.out : y;
     for (int64_t g = 0; g < s.groups; g++)
-      state->forward.of(s, g)->run(x + g * s.stride * s.in, packed + g * s.stride * s.in, z, f32(call->inputs[2]), own);
-    if (with_gelu) gelu_all(z, y, s.frames * s.out);
+      state->forward.of(s, g)->run(x + g * s.stride * s.in, packed + g * s.stride * s.in, z, f32(call->inputs[2]), own,
+                                   with_gelu && g + 1 == s.groups ? y : nullptr);
   }
   return 0;
 }
@@ -135,14 +136,16 @@ bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
   const auto dw = [&](int64_t taps, bool accumulate) {
     return Gemm::make({s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
   };
-  return make_products(s, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) && make_products(s, &made->dw, dw, true);
+  const Sizes reading = sizes_of(call, true);
+  return make_products(reading, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) &&
+         make_products(reading, &made->dw, dw, true);
 }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d_grad";
   if (expect_counts(call, op, 3, 3)) return 1;
   if (expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
-  const Sizes s = sizes_of(call);
+  const Sizes s = sizes_of(call, false);
   ConvProducts* made = new ConvProducts;
   *state = made;
   if (!make_grad(call, s, made)) {
@@ -242,7 +245,7 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
 
 template <class T>
 int run_grad_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s = sizes_of(call, false);
   const Scratch p = layout_grad(s, call->scratch);
   const ConvProducts* state = (const ConvProducts*)call->state;
   if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
@@ -251,7 +254,7 @@ int run_grad_as(hk_call* call) {
     else direct_gradient<0, T>(call, s, p);
     return 0;
   }
-  weight_gradient<T>(call, s, state, p);
+  weight_gradient<T>(call, sizes_of(call, true), state, p);
   if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
   return 0;
 }

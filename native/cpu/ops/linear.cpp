@@ -1,10 +1,8 @@
-// linear: the contract is in ops/linear.h. The product is one oneDNN matmul (W is read transposed, bias added in its store); GELU is a
-// second, parallel pass over an activation that the last-level cache still holds. Without z, GELU works in place. linear_grad: dz is the
-// gradient before GELU (gelu_grad makes it).
+// linear: the contract is in ops/linear.h. One product (product.h) with W read transposed, then bias and GELU; without z, GELU works in
+// place. linear_grad: dz is the gradient before GELU (gelu_grad makes it).
 #include "cpu/cast.h"
-#include "cpu/gelu.h"
-#include "cpu/gemm.h"
 #include "cpu/partials.h"
+#include "cpu/product.h"
 #include "ops/linear.h"
 
 namespace hk {
@@ -27,10 +25,7 @@ int linear_run(hk_call* call) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &y = call->outputs[0];
   const hk_tensor& z = present(call->outputs[1]) ? call->outputs[1] : y;
   char* own = (char*)call->scratch + weight_bytes(x, elements(w));
-  ((Gemm*)call->state)->run(x.data, as_operand(x, w, call->scratch), z.data, f32(call->inputs[2]), own);
-  if (!has_gelu(call)) return 0;
-  if (is_bf16(x)) gelu_all(data<bf16>(z), data<bf16>(y), elements(y));
-  else gelu_all(f32(z), f32(y), elements(y));
+  ((Gemm*)call->state)->run(x.data, as_operand(x, w, call->scratch), z.data, f32(call->inputs[2]), own, has_gelu(call) ? y.data : nullptr);
   return 0;
 }
 
