@@ -9,17 +9,6 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-template <class F>
-__global__ void map_kernel(F f, int64_t n) {
-  const int64_t i = element_index();
-  if (i < n) f(i);
-}
-template <class F>
-int map(hk_call* call, F f, int64_t n) {
-  HK_LAUNCH(map_kernel<F>, element_grid(n), dim3(kBlock), 0, stream_of(call), f, n);
-  return launched(call);
-}
-
 int expect_unary(hk_call* call, const char* op) {
   if (expect_counts(call, op, 1, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
   return expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
@@ -29,52 +18,50 @@ int expect_binary(hk_call* call, const char* op) {
   return expect_like(call, op, "b", call->inputs[1], call->inputs[0]) || expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
 }
 
-template <class T>
 struct Add {
-  const T *a, *b;
-  T* y;
-  __device__ void operator()(int64_t i) const { y[i] = a[i] + b[i]; }
+  __device__ float operator()(float a, float b) const { return a + b; }
 };
-template <class T>
 struct Scale {
-  const T* x;
-  T* y;
   float factor;
-  __device__ void operator()(int64_t i) const { y[i] = factor * x[i]; }
+  __device__ float operator()(float x) const { return factor * x; }
 };
-template <class T>
 struct GeluGrad {
-  const T *z, *dy;
-  T* dz;
-  __device__ void operator()(int64_t i) const { dz[i] = dy[i] * gelu_derivative(z[i]); }
+  __device__ float operator()(float z, float dy) const { return dy * gelu_derivative(z); }
 };
+
+// Element by element from x, or from both inputs, into the first output.
+template <class T, class F>
+int map_one(hk_call* call, F f) {
+  const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
+  map(stream_of(call), f, elements(y), data<T>(y), (const T*)x.data);
+  return launched(call);
+}
+template <class T, class F>
+int map_two(hk_call* call, F f) {
+  const hk_tensor &a = call->inputs[0], &b = call->inputs[1], &y = call->outputs[0];
+  map(stream_of(call), f, elements(y), data<T>(y), (const T*)a.data, (const T*)b.data);
+  return launched(call);
+}
+
 template <class T>
-struct Drop {
-  Dropout dropout;
-  const T* x;
-  T* y;
-  int64_t n;
-  __device__ void operator()(int64_t block) const {
-    const Philox4 words = dropout.words((uint64_t)block);
-    for (int j = 0; j < 4; j++) {
-      const int64_t i = block * 4 + j;
-      if (i < n) y[i] = x[i] * dropout.factor(words.word[j]);
-    }
+__global__ void drop_kernel(Dropout dropout, const T* x, int64_t n, T* y) {
+  const int64_t block = element_index();
+  if (4 * block >= n) return;
+  const Philox4 words = dropout.words((uint64_t)block);
+  for (int j = 0; j < 4; j++) {
+    const int64_t i = block * 4 + j;
+    if (i < n) y[i] = x[i] * dropout.factor(words.word[j]);
   }
-};
+}
 
 int add_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "add"); }
 template <class T>
-int add_as(hk_call* call) {
-  return map(call, Add<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
-}
+int add_as(hk_call* call) { return map_two<T>(call, Add()); }
 int add_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_as, call); }
 
 int scale_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "scale"); }
 template <class T>
-int scale_as(hk_call* call) {
-  return map(call, Scale<T>{data<T>(call->inputs[0]), data<T>(call->outputs[0]), (float)attribute(call, "factor", 1)}, elements(call->outputs[0]));
-}
+int scale_as(hk_call* call) { return map_one<T>(call, Scale{(float)attribute(call, "factor", 1)}); }
 int scale_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], scale_as, call); }
 
 int cast_prepare(hk_call* call, size_t*, void**) {
@@ -108,9 +95,7 @@ int gelu_run(hk_call* call) {
 
 int gelu_grad_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "gelu_grad"); }
 template <class T>
-int gelu_grad_as(hk_call* call) {
-  return map(call, GeluGrad<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
-}
+int gelu_grad_as(hk_call* call) { return map_two<T>(call, GeluGrad()); }
 int gelu_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], gelu_grad_as, call); }
 
 int dropout_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "dropout") || expect_dropout(call, "dropout"); }
@@ -119,7 +104,9 @@ int dropout_as(hk_call* call) {
   const Dropout dropout(call);
   if (!dropout.on()) return copy_to_output(call, call->inputs[0]);
   const int64_t n = elements(call->inputs[0]);
-  return map(call, Drop<T>{dropout, data<T>(call->inputs[0]), data<T>(call->outputs[0]), n}, blocks_for(n, 4));
+  HK_LAUNCH(drop_kernel<T>, element_grid(blocks_for(n, 4)), dim3(kBlock), 0, stream_of(call), dropout, data<T>(call->inputs[0]), n,
+            data<T>(call->outputs[0]));
+  return launched(call);
 }
 int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 
