@@ -9,8 +9,10 @@ namespace HK_ISA {
 
 const int kTile = 64, kTileDepth = 16, kSide = 4, kTileThreads = (kTile / kSide) * (kTile / kSide);
 
-typedef float TilePanel[kTileDepth][kTile + 1];
-struct TilePanels { TilePanel left, right; };  // in shared memory
+// In shared memory; rows begin at multiples of 16 bytes, so that the kSide numbers that a thread takes of one come in one piece.
+typedef float TilePanel[kTileDepth][kTile + 4];
+struct alignas(16) TilePanels { TilePanel left, right; };
+struct alignas(16) Side { float x[kSide]; };
 
 // Of the running thread's elements, the first row and column within the tile.
 __device__ static inline int tile_row() { return (int)threadIdx.x / (kTile / kSide) * kSide; }
@@ -40,11 +42,13 @@ __device__ static inline void add_tile_product(const GemmShape& s, const T* a, c
     load_panel(b + k0 * s.b_row, s.n - n0, s.k - k0, s.b_column, s.b_row, panels.right);
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < kTileDepth; k++)
+    for (int k = 0; k < kTileDepth; k++) {
+      const Side left = *(const Side*)&panels.left[k][row], right = *(const Side*)&panels.right[k][column];
 #pragma unroll
       for (int i = 0; i < kSide; i++)
 #pragma unroll
-        for (int j = 0; j < kSide; j++) sums[i][j] += panels.left[k][row + i] * panels.right[k][column + j];
+        for (int j = 0; j < kSide; j++) sums[i][j] += left.x[i] * right.x[j];
+    }
     __syncthreads();
   }
 }
