@@ -32,16 +32,16 @@ struct Dropout {
   template <int N>
   __device__ void factors(uint64_t first, float (&factor_of_each)[N]) const {
     static_assert(N == 1 || N % 4 == 0, "an element, or whole blocks");
-    if (N == 1) {
+    if constexpr (N == 1) {
       factor_of_each[0] = factor_of(first);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int block = 0; block < N / 4; block++) {
-      Philox4 made = {};
-      if (on()) made = words(first / 4 + block);
+      for (int block = 0; block < N / 4; block++) {
+        Philox4 made = {};
+        if (on()) made = words(first / 4 + block);
 #pragma unroll
-      for (int i = 0; i < 4; i++) factor_of_each[4 * block + i] = on() ? factor(made.word[i]) : 1.0f;
+        for (int i = 0; i < 4; i++) factor_of_each[4 * block + i] = on() ? factor(made.word[i]) : 1.0f;
+      }
     }
   }
 
