@@ -45,12 +45,16 @@ int map_two(hk_call* call, F f) {
 
 template <class T>
 __global__ void drop_kernel(Dropout dropout, const T* x, int64_t n, T* y) {
-  const int64_t block = element_index();
-  if (4 * block >= n) return;
+  const int64_t block = element_index(), first = 4 * block;
+  if (first >= n) return;
   const Philox4 words = dropout.words((uint64_t)block);
-  for (int j = 0; j < 4; j++) {
-    const int64_t i = block * 4 + j;
-    if (i < n) y[i] = x[i] * dropout.factor(words.word[j]);
+  if (first + 4 <= n) {
+    auto kept = load_neighbours<4>(x + first);
+#pragma unroll
+    for (int j = 0; j < 4; j++) kept.x[j] = kept.x[j] * dropout.factor(words.word[j]);
+    store_neighbours(kept, y + first);
+  } else {
+    for (int64_t i = first; i < n; i++) y[i] = x[i] * dropout.factor(words.word[i % 4]);
   }
 }
 
