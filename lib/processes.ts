@@ -124,3 +124,13 @@ export function serve<J, E, R>(
   // Ctrl-C reaches the whole process group: it is the parent that decides when to stop.
   process.on('SIGINT', () => {});
 }
+
+/** Whether there is a process with this number, of whichever user. */
+export function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { AnalysisMetric, AnalysisProgress, AnalyzeOptions, CheckpointAnalysis } from '../analysis';
-import { collect, columns, integer, print, printJson, run } from './command';
+import { collect, columns, integer, jsonOption, print, printJson, run } from './command';
 import { Progress } from './progress';
 
 interface Options {
@@ -44,7 +44,7 @@ export function register(program: Command): void {
     .option('--memory <MiB>', 'features held at a time (default 1024)')
     .option('--seed <n>', 'of the choice of utterances, of k-means, probes and ABX triples (default 1)')
     .option('--threads <n>', "CPU threads (0: all cores; default: the run's)")
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .addHelpText('after', () => `\nMetrics:\n${metricTable()}`)
     .action((folder: string, options: Options) => run(({ signal }) => analyze(folder, options, signal)));
 }

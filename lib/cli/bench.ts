@@ -3,11 +3,11 @@ import type { ProfiledOp } from '../bench/profile';
 import { HubertkitError } from '../errors';
 import type { PresetName } from '../nn/config';
 import type { Precision } from '../nn/graph';
-import { columns, deviceOf, integer, print, printJson, run } from './command';
+import { columns, deviceOf, deviceOption, integer, jsonOption, print, printJson, run } from './command';
 
-interface TrainingOptions {
+/** What the parts that take steps have in common. */
+interface WorkOptions {
   device: string;
-  presets: string;
   batch: string;
   seconds: string;
   precision: string;
@@ -15,18 +15,16 @@ interface TrainingOptions {
   json?: boolean;
 }
 
-interface StepOptions {
-  device: string;
+interface TrainingOptions extends WorkOptions {
+  presets: string;
+}
+
+interface StepOptions extends WorkOptions {
   preset: string;
-  batch: string;
-  seconds: string;
-  precision: string;
   checkpoint: string;
-  threads?: string;
   steps: string;
   dropout?: boolean;
   profile?: boolean;
-  json?: boolean;
 }
 
 interface KmeansOptions {
@@ -44,33 +42,35 @@ interface DataOptions {
   json?: boolean;
 }
 
+const threadsOption = ['--threads <n>', 'CPU threads (default: all cores)'] as const;
+
 export function register(program: Command): void {
   const bench = program.command('bench').description('time one part on this machine (npm run bench: the whole suite)');
   bench
     .command('training', { isDefault: true })
     .description('what the device can do at most, and how much of it steps and their ops use; without a part: this')
-    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
+    .option(...deviceOption)
     .option('--presets <names>', 'of nano, tiny, small, base, large, xlarge', 'base,large')
     .option('--batch <n>', 'rows', '11')
     .option('--seconds <s>', 'audio of each row', '15.6')
     .option('--precision <p>', 'f32 or bf16', 'bf16')
-    .option('--threads <n>', 'CPU threads (default: all cores)')
-    .option('--json', 'print one JSON line')
+    .option(...threadsOption)
+    .option(...jsonOption)
     .action((options: TrainingOptions) => run(() => training(options)));
   bench
     .command('step')
     .description('a whole training step: forward, backward, clip, AdamW')
-    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
+    .option(...deviceOption)
     .option('--preset <name>', 'nano, tiny, small, base, large, xlarge', 'tiny')
     .option('--batch <n>', 'rows', '8')
     .option('--seconds <s>', 'audio of each row', '4')
     .option('--precision <p>', 'f32 or bf16', 'f32')
     .option('--checkpoint <what>', 'none, or layers: activations of a layer are computed again in backward', 'none')
-    .option('--threads <n>', 'CPU threads (default: all cores)')
+    .option(...threadsOption)
     .option('--steps <n>', 'steps timed, after two that are not', '7')
     .option('--dropout', "with the preset's dropouts and LayerDrop (default: none)")
     .option('--profile', 'also time, FLOP, bytes and share of the roofline of each op')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((options: StepOptions) => run(() => step(options)));
   bench
     .command('kmeans')
@@ -79,20 +79,20 @@ export function register(program: Command): void {
     .option('--clusters <n>', 'centroids', '500')
     .option('--dim <n>', 'columns', '768')
     .option('--frames <n>', 'rows', '200000')
-    .option('--threads <n>', 'CPU threads (default: all cores)')
-    .option('--json', 'print one JSON line')
+    .option(...threadsOption)
+    .option(...jsonOption)
     .action((options: KmeansOptions) => run(() => kmeans(options)));
   bench
     .command('mfcc')
     .description('39 MFCC of speech, one utterance at a time')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((options: { json?: boolean }) => run(() => mfcc(options)));
   bench
     .command('data')
     .description('decoding FLAC, resampling, and the loader beside training steps, on the embedded corpus')
     .option('--minutes <n>', 'of speech', '4')
     .option('--threads <n>', 'CPU threads of the steps (default: all cores)')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((options: DataOptions) => run(() => data(options)));
 }
 
@@ -119,8 +119,7 @@ function precisionOf(text: string): Precision {
   return text;
 }
 
-/** What the options of steps have in common. */
-function workOf(options: TrainingOptions | StepOptions) {
+function workOf(options: WorkOptions) {
   return {
     device: deviceOf(options.device),
     batch: integer('--batch', options.batch, 1),

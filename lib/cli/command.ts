@@ -10,6 +10,13 @@ export interface Context {
 /** Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
+/** What several commands have: flags, meaning, default. */
+export const jsonOption = ['--json', 'print one JSON line'] as const;
+export const deviceOption = ['--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu'] as const;
+
+/** What a corpus is named by. */
+export const corpusForms = "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR";
+
 /** Runs a command's body and sets the exit code. */
 export async function run(body: (context: Context) => Promise<unknown>): Promise<void> {
   const controller = new AbortController();

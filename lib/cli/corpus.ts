@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { HubertkitError } from '../errors';
-import { columns, integer, print, printJson, run } from './command';
+import { columns, corpusForms, integer, jsonOption, print, printJson, run } from './command';
 import { Progress } from './progress';
 
 export function register(program: Command): void {
@@ -13,7 +13,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'everything random comes from it', '1')
     .option('--clean', 'without the random channel (microphone, room, noise, level)')
     .option('--threads <n>', 'processes to work in (default: one for each core, at most 16)')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((folder: string, options: MakeOptions) => run(({ signal }) => make(folder, options, signal)));
   for (const [name, description] of [
     ['list', 'print the utterances of a corpus'],
@@ -22,8 +22,8 @@ export function register(program: Command): void {
     corpus
       .command(name)
       .description(description)
-      .argument('<corpus>', "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR")
-      .option('--json', 'print one JSON line')
+      .argument('<corpus>', corpusForms)
+      .option(...jsonOption)
       .action((spec: string, options: { json?: boolean }) =>
         run(({ signal }) => (name === 'list' ? list(spec, options) : check(spec, options, signal))),
       );

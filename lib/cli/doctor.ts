@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { colours, EXIT, print, printJson, run } from './command';
+import { colours, EXIT, jsonOption, print, printJson, run } from './command';
 
 const MARK = { ok: ['32', 'ok     '], missing: ['1;31', 'MISSING'], absent: ['33', 'absent '] } as const;
 
@@ -7,7 +7,7 @@ export function register(program: Command): void {
   program
     .command('doctor')
     .description('show what this machine offers and what is missing')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((options: { json?: boolean }) =>
       run(async () => {
         const { doctor } = require('../doctor') as typeof import('../doctor');

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { FinetuneOptions } from '../finetune';
-import { assign, collect, integer, print, printJson, run } from './command';
+import { assign, collect, integer, jsonOption, print, printJson, run } from './command';
 import { Progress } from './progress';
 
 /** Options that finetune and reset-sweep share. */
@@ -49,7 +49,7 @@ export function shared(command: Command): Command {
       '-o, --out <folder>',
       'folder of the fine-tuning, or of a sweep with its variants (default: in finetune of the run folder)',
     )
-    .option('--json', 'print one JSON line');
+    .option(...jsonOption);
 }
 
 /** The shared options as finetune takes them. */

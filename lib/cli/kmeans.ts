@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { HubertkitError } from '../errors';
-import { columns, integer, print, printJson, run } from './command';
+import { columns, corpusForms, integer, jsonOption, print, printJson, run } from './command';
 import { Progress } from './progress';
 
 interface Options {
@@ -22,7 +22,7 @@ export function register(program: Command): void {
     .description(
       'cluster MFCCs, or a layer of a model, over a corpus: centroids, labels, and how well they match phones',
     )
-    .argument('<corpus>', "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR")
+    .argument('<corpus>', corpusForms)
     .option('--clusters <n>', 'number of clusters', '100')
     .option('--model <folder>', 'a run or model folder whose layer is clustered (default: MFCCs)')
     .option('--checkpoint <name>', 'of a run: latest, iteration-1 or iteration-1/step-000400 (default latest)')
@@ -32,7 +32,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'of the fit', '1')
     .option('--threads <n>', 'CPU threads (0: all cores)', '0')
     .option('-o, --out <folder>', 'for centroids.safetensors, <split>.labels and <split>.km', 'kmeans')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((corpus: string, options: Options) => run(({ signal }) => start(corpus, options, signal)));
 }
 

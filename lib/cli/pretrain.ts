@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Progress as Event } from '../train';
-import { collect, print, run } from './command';
+import { collect, corpusForms, print, run } from './command';
 import { clock, Progress } from './progress';
 
 interface Options {
@@ -18,7 +18,7 @@ export function register(program: Command): void {
     .command('pretrain')
     .description('features, k-means labels, masked prediction, iteration by iteration; continues what is in the folder')
     .argument('[config]', 'a YAML file; corpus, model and out are enough')
-    .option('--corpus <corpus>', "'librispeech:DIR', 'folder:DIR', 'manifest:DIR', 'embedded:DIR' or DIR")
+    .option('--corpus <corpus>', corpusForms)
     .option('--model <preset>', 'nano, tiny, small, base, large or xlarge')
     .option('-o, --out <folder>', 'the run folder')
     .option('--seed <n>', 'of weights, order, masks and dropout')

@@ -1,16 +1,16 @@
 import type { Command } from 'commander';
 import type { Precision } from '../nn/graph';
 import type { SelftestResult } from '../selftest';
-import { deviceOf, EXIT, print, printJson, run } from './command';
+import { deviceOf, deviceOption, EXIT, jsonOption, print, printJson, run } from './command';
 
 export function register(program: Command): void {
   program
     .command('selftest')
     .description('compare every op, value and gradient, with its formula in double precision')
-    .option('--device <device>', 'cpu, cuda, cuda:N or auto', 'cpu')
+    .option(...deviceOption)
     .option('--precision <p>', 'f32 or bf16', 'f32')
     .option('--only <name>', 'only ops whose name contains this')
-    .option('--json', 'print one JSON line')
+    .option(...jsonOption)
     .action((options: { device: string; precision: string; only?: string; json?: boolean }) =>
       run(async ({ signal }) => {
         const { selftest } = require('../selftest') as typeof import('../selftest');

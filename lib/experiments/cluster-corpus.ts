@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { type ClusteringMeasures, Contingency } from '../analysis/clustering';
 import { SpeechSource } from '../analysis/speech';
 import { wrappedAsync } from '../binding';
-import { Codebook, fitKmeans, readLabels, writeKm, writeLabels } from '../cluster';
+import { Codebook, fitKmeans, readLabels, writeKm } from '../cluster';
 import { labelVocabulary, phoneOfFrames } from '../data/alignments';
 import { openCorpus, splitUse } from '../data/corpus';
 import { hashText, Philox } from '../data/philox';
@@ -13,7 +13,7 @@ import { type Corpus, frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 import { HubertModel } from '../nn/model';
 import { hasRun, openRun } from '../train/run';
-import { layerTeacher, mfccTeacher, type Teacher } from '../train/teachers';
+import { layerTeacher, mfccTeacher, type Teacher, writeLabelsOf } from '../train/teachers';
 
 export interface ClusterCorpusOptions {
   /** What openCorpus takes. */
@@ -113,15 +113,7 @@ async function labelSplit(
   tell: Tell,
 ) {
   const file = path.join(out, `${split.replaceAll('/', '-')}.labels`);
-  async function* entries() {
-    let done = 0;
-    for await (const entry of teacher.labels(utterances, codebook)) {
-      tell('labels', ++done, utterances.length);
-      yield entry;
-    }
-  }
-  const { fingerprint, clusters } = codebook;
-  await writeLabels(file, { ...teacher.kind, fingerprint, clusters, rate: teacher.rate }, entries());
+  await writeLabelsOf(teacher, utterances, codebook, file, (done) => tell('labels', done, utterances.length));
   const labels = await readLabels(file);
   const labelled = utterances.filter(({ id }) => labels.units.has(id));
   await writeKm(
@@ -132,7 +124,7 @@ async function labelSplit(
   const aligned = labelled.filter(({ phones }) => phones);
   const symbols = labelVocabulary(aligned, 'phones');
   if (!symbols.length) return { utterances: labelled.length };
-  const counts = new Contingency(symbols.length, clusters);
+  const counts = new Contingency(symbols.length, codebook.clusters);
   for (const utterance of aligned) {
     const frames = frameCount(utterance.samples);
     counts.add(phoneOfFrames(utterance, frames, symbols), labels.forFrames(utterance.id, frames));

@@ -6,14 +6,14 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { Codebook, fitKmeans, type LabelSet, readLabels, writeLabels } from '../cluster';
+import { Codebook, fitKmeans, type LabelSet, readLabels } from '../cluster';
 import { hashText, Philox } from '../data/philox';
 import { frameCount, type Utterance } from '../data/types';
 import { HubertkitError } from '../errors';
 import type { Labelled } from './batches';
 import type { IterationConfig } from './config';
 import { type Session, totalSeconds } from './session';
-import { layerTeacher, mfccTeacher, type Teacher } from './teachers';
+import { layerTeacher, mfccTeacher, type Teacher, writeLabelsOf } from './teachers';
 
 export interface IterationLabels {
   train: Labelled[];
@@ -155,16 +155,8 @@ async function labelsOf(
   const file = path.join(session.iterationFolder(iteration), 'labels', `${split}.labels`);
   const utterances = session.usable(split);
   if (!fs.existsSync(file)) {
-    const teacher = await teachers.get();
-    const entries = async function* () {
-      let done = 0;
-      for await (const entry of teacher.labels(utterances, codebook)) {
-        report('assign', ++done, utterances.length);
-        yield entry;
-      }
-    };
-    const { fingerprint, clusters } = codebook;
-    await writeLabels(file, { ...teacher.kind, fingerprint, clusters, rate: teacher.rate }, entries());
+    const onLabelled = (done: number) => report('assign', done, utterances.length);
+    await writeLabelsOf(await teachers.get(), utterances, codebook, file, onLabelled);
     await session.reportSkippedFiles();
   }
   const labels = await readLabels(file);

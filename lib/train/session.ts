@@ -12,6 +12,7 @@ import { HubertkitError } from '../errors';
 import { appendJsonLine, readJsonLines, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../formats/atomic';
 import type { HubertConfig } from '../nn/config';
 import type { HubertModel } from '../nn/model';
+import { isRunning } from '../processes';
 import {
   type Checkpoint,
   keptUpdates,
@@ -296,22 +297,13 @@ function gitRevision(): string | undefined {
 function lock(folder: string): () => void {
   const file = path.join(folder, '.lock');
   const holder = fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
-  if (holder > 0 && holder !== process.pid && isAlive(holder))
+  if (holder > 0 && holder !== process.pid && isRunning(holder))
     throw new HubertkitError(
       'HK_BUSY',
       `Process ${holder} is training in ${folder}. Wait for it, or remove ${file} if that process is something else.`,
     );
   fs.writeFileSync(file, String(process.pid));
   return () => fs.rmSync(file, { force: true });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 /** Seconds of audio of utterances. */

@@ -1,6 +1,6 @@
 /** Teachers: whose features are clustered into labels. MFCCs first, then a layer of the final model of the iteration before. */
 import { lengthBuckets } from '../analysis/speech';
-import type { Codebook, FeatureKind } from '../cluster';
+import { type Codebook, type FeatureKind, writeLabels } from '../cluster';
 import { audioReason, mfcc } from '../data/audio';
 import { loadWaveform } from '../data/corpus';
 import { frameCount, type Utterance } from '../data/types';
@@ -27,6 +27,25 @@ export interface Teacher extends AsyncDisposable {
   features(utterances: readonly Utterance[]): AsyncGenerator<Features>;
   /** Clusters of those rows. */
   labels(utterances: readonly Utterance[], codebook: Codebook): AsyncGenerator<[id: string, labels: Int32Array]>;
+}
+
+/** Writes the labels that `teacher` gives to utterances with a codebook of its own; `onLabelled` hears of each. */
+export async function writeLabelsOf(
+  teacher: Teacher,
+  utterances: readonly Utterance[],
+  codebook: Codebook,
+  file: string,
+  onLabelled: (done: number) => void,
+): Promise<void> {
+  async function* entries() {
+    let done = 0;
+    for await (const entry of teacher.labels(utterances, codebook)) {
+      onLabelled(++done);
+      yield entry;
+    }
+  }
+  const { fingerprint, clusters } = codebook;
+  await writeLabels(file, { ...teacher.kind, fingerprint, clusters, rate: teacher.rate }, entries());
 }
 
 /** What a layer teacher needs of the run it works for. */

@@ -9,8 +9,19 @@ namespace hk {
 namespace {
 
 const size_t kAlign = 64;
-const size_t kMostRecordings = 16;
 size_t align(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+// The gates that an op depends on: the one it stands behind, and the one that it reads.
+std::vector<int> gates_of(const OpSpec& op, int n_gates) {
+  std::vector<int> gates;
+  if (op.gate >= 0) gates.push_back(op.gate);
+  for (const auto& a : op.attributes) {
+    if (a.first != "gate") continue;
+    if (a.second >= 0 && a.second < n_gates && a.second != op.gate) gates.push_back((int)a.second);
+    break;
+  }
+  return gates;
+}
 
 bool in_arena(const ValueSpec& v) { return v.kind == ValueKind::temporary && !v.fetch; }
 
@@ -72,6 +83,7 @@ Program::Program(std::shared_ptr<Store> store, std::vector<ValueSpec> values, st
     if (!written[id] && values_[id].kind == ValueKind::temporary)
       throw Error("HK_ARGUMENT", "a fetched value is never written");
   plan();
+  cut();
 }
 
 Program::~Program() {
@@ -196,21 +208,20 @@ void Program::run(const uint8_t* gates, uint64_t seed, uint64_t draw, double* op
   uint64_t* random = (uint64_t*)random_->host();
   random[0] = seed;
   random[1] = draw;
-  void** recording = backend->begin_recording && !op_seconds ? recording_of(gates) : nullptr;
-  if (recording) {
-    if (!*recording) record(recording, gates);
-    require(backend, backend->replay(backend, store_->stream(), *recording), "starting the program");
-  } else {
-    issue(gates, op_seconds);
+  for (Piece& piece : pieces_) {
+    if (backend->begin_recording && !op_seconds) play(piece, gates);
+    else issue(piece, gates, op_seconds);
   }
   require(backend, backend->synchronize(backend, store_->stream()), "the program");
 }
 
-void Program::issue(const uint8_t* gates, double* op_seconds) {
+void Program::issue(const Piece& piece, const uint8_t* gates, double* op_seconds) {
   const hk_backend* backend = store_->backend();
-  random_->upload(store_->stream());
-  for (int id : feeds_) buffers_[id]->upload(store_->stream());
-  for (size_t i = 0; i < ops_.size(); i++) {
+  if (piece.begin == 0) {
+    random_->upload(store_->stream());
+    for (int id : feeds_) buffers_[id]->upload(store_->stream());
+  }
+  for (size_t i = piece.begin; i < piece.end; i++) {
     Op& op = ops_[i];
     if (op.spec.gate >= 0 && !gates[op.spec.gate]) continue;
     const auto begin = std::chrono::steady_clock::now();
@@ -219,6 +230,7 @@ void Program::issue(const uint8_t* gates, double* op_seconds) {
     require(backend, backend->synchronize(backend, store_->stream()), op.spec.label.c_str());
     op_seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
+  if (piece.end < ops_.size()) return;
   for (int id : fetches_) buffers_[id]->download(store_->stream());
 }
 
@@ -235,38 +247,55 @@ void Program::run_op(Op& op, const uint8_t* gates) {
     throw Error(call.stream ? "HK_DEVICE" : "HK_ARGUMENT", std::string(call.error) + " (" + op.spec.label + ")");
 }
 
-void** Program::recording_of(const uint8_t* gates) {
-  const std::vector<uint8_t> pattern(gates, gates + n_gates_);
-  const auto found = std::find_if(recordings_.begin(), recordings_.end(), [&](const Recording& r) { return r.gates == pattern; });
-  if (found != recordings_.end()) {
-    std::rotate(found, found + 1, recordings_.end());
-    return &recordings_.back().handle;
+void Program::cut() {
+  pieces_.push_back({0, 0, {}, {}});
+  for (const Op& op : ops_) {
+    const std::vector<int> read = gates_of(op.spec, n_gates_);
+    std::vector<int> all = pieces_.back().gates;
+    for (int gate : read)
+      if (std::find(all.begin(), all.end(), gate) == all.end()) all.push_back(gate);
+    const size_t end = pieces_.back().end;
+    if (all.size() > 1 && end > pieces_.back().begin) pieces_.push_back({end, end, read, {}});
+    else pieces_.back().gates = all;
+    pieces_.back().end++;
   }
-  if (recordings_.size() == kMostRecordings) {
-    if (recordings_.front().handle) store_->backend()->destroy_recording(store_->backend(), recordings_.front().handle);
-    recordings_.erase(recordings_.begin());
-  }
-  recordings_.push_back({pattern, nullptr});
-  return nullptr;
+  for (Piece& piece : pieces_) piece.recordings.resize((size_t)1 << piece.gates.size());
 }
 
-void Program::record(void** recording, const uint8_t* gates) {
+void Program::play(Piece& piece, const uint8_t* gates) {
   const hk_backend* backend = store_->backend();
+  size_t pattern = 0;
+  for (size_t i = 0; i < piece.gates.size(); i++) pattern |= (size_t)(gates[piece.gates[i]] != 0) << i;
+  Recording& recording = piece.recordings[pattern];
+  if (!recording.again) {
+    issue(piece, gates, nullptr);
+    recording.again = true;
+    return;
+  }
+  if (!recording.handle) recording.handle = record(piece, gates);
+  require(backend, backend->replay(backend, store_->stream(), recording.handle), "starting the program");
+}
+
+void* Program::record(const Piece& piece, const uint8_t* gates) {
+  const hk_backend* backend = store_->backend();
+  void* recording = nullptr;
   require(backend, backend->begin_recording(backend, store_->stream()), "recording the program");
   try {
-    issue(gates, nullptr);
+    issue(piece, gates, nullptr);
   } catch (const Error&) {
-    void* unfinished = nullptr;
-    if (backend->end_recording(backend, store_->stream(), &unfinished) == 0) backend->destroy_recording(backend, unfinished);
+    if (backend->end_recording(backend, store_->stream(), &recording) == 0) backend->destroy_recording(backend, recording);
     throw;
   }
-  require(backend, backend->end_recording(backend, store_->stream(), recording), "recording the program");
+  require(backend, backend->end_recording(backend, store_->stream(), &recording), "recording the program");
+  return recording;
 }
 
 void Program::forget_recordings() {
-  for (const Recording& r : recordings_)
-    if (r.handle) store_->backend()->destroy_recording(store_->backend(), r.handle);
-  recordings_.clear();
+  for (Piece& piece : pieces_)
+    for (Recording& r : piece.recordings) {
+      if (r.handle) store_->backend()->destroy_recording(store_->backend(), r.handle);
+      r = {};
+    }
 }
 
 std::vector<hk_cost> Program::costs() const {

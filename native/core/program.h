@@ -46,7 +46,7 @@ class Program {
   int n_gates() const { return n_gates_; }
 
   // One pass over the ops. `op_seconds`, when given, has one entry for each op. On the compute thread. Where the back-end can record,
-  // a pattern of gates that comes again is recorded and from then on played as one piece.
+  // each piece is recorded the second time that it runs, once with its gate open and once with it closed, and played from then on.
   void run(const uint8_t* gates, uint64_t seed, uint64_t draw, double* op_seconds);
 
   std::atomic<bool> busy{false};
@@ -66,23 +66,30 @@ class Program {
   void prepare(Op& op);
   hk_call call_of(Op& op);
   void bind();  // data pointers, whenever the arena has moved
-  void issue(const uint8_t* gates, double* op_seconds);  // feeds up, every op, fetches down
-  void run_op(Op& op, const uint8_t* gates);
-  void record(void** recording, const uint8_t* gates);
-  void** recording_of(const uint8_t* gates);  // NULL: this pattern of gates is new (and now known)
-  void forget_recordings();
-
   struct Recording {
-    std::vector<uint8_t> gates;
-    void* handle;
+    bool  again = false;  // it has run before: what a device loads at the first launch is there
+    void* handle = nullptr;
   };
+  // Ops that follow each other and depend on one gate at most, so that whatever pattern of gates comes, no more than two recordings
+  // of each piece are ever made. A single op may depend on two gates.
+  struct Piece {
+    size_t begin, end;
+    std::vector<int> gates;
+    std::vector<Recording> recordings;  // by the bits of `gates`
+  };
+  void cut();  // the ops into pieces
+  void issue(const Piece& piece, const uint8_t* gates, double* op_seconds);  // feeds up before the first op, fetches down after the last
+  void run_op(Op& op, const uint8_t* gates);
+  void play(Piece& piece, const uint8_t* gates);
+  void* record(const Piece& piece, const uint8_t* gates);
+  void forget_recordings();
 
   std::shared_ptr<Store> store_;
   std::vector<ValueSpec> values_;
   std::vector<Op> ops_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::unique_ptr<Buffer> random_;     // {seed, draw}
-  std::vector<Recording> recordings_;  // the last one used comes last
+  std::vector<Piece> pieces_;  // at least one
   std::vector<size_t> offsets_;  // temporaries: place in the arena
   std::vector<int> feeds_, fetches_;
   MemoryUse memory_;

@@ -62,23 +62,13 @@ static inline void norm_row_grad(int64_t width, const T* x, const float* gamma, 
   }
 }
 
+static inline size_t norm_partial_bytes(const hk_tensor& x) { return (size_t)(partial_chunks(rows(x)) * 2 * last(x)) * sizeof(float); }
+
 // Adds the chunks' sums, partials[chunks, 2, width], to whichever of dgamma and dbeta is wanted.
 static inline void add_norm_partials(const float* partials, int64_t rows, int64_t width, const hk_tensor& dgamma,
                                      const hk_tensor& dbeta) {
   if (present(dgamma)) add_partials(partials, partial_chunks(rows), 2 * width, width, f32(dgamma));
   if (present(dbeta)) add_partials(partials + width, partial_chunks(rows), 2 * width, width, f32(dbeta));
-}
-
-// Checks shared by the four ops. gamma and beta are f32[D]; stats is f32[rows, 2].
-static inline int expect_channels(hk_call* call, const char* op, const char* what, const hk_tensor& t, int64_t width) {
-  return expect(call, op, what, t, HK_F32, {width});
-}
-static inline int expect_stats(hk_call* call, const char* op, const hk_tensor& t, const hk_tensor& x) {
-  return expect(call, op, "stats", t, HK_F32, {rows(x), 2});
-}
-static inline int expect_eps(hk_call* call, const char* op) {
-  const double eps = attribute(call, "eps", 1e-5);
-  return eps >= 0 && eps < 1 ? 0 : fail(call, "%s: eps must be in [0, 1), got %g", op, eps);
 }
 
 }  // namespace HK_ISA

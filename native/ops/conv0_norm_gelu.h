@@ -16,6 +16,7 @@
 // Windows are taken relative to a constant near the row's mean (`shift`), in float32; moments are summed in double.
 #pragma once
 #include "hubertkit/op.h"
+#include "hubertkit/scratch.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -26,15 +27,18 @@ struct ConvNormSizes {
   int64_t batch, samples, channels, kernel, stride, frames;
   int64_t moments;  // of a row: K + K*K
   double  eps;
+  explicit ConvNormSizes(const hk_call* call) {
+    const hk_tensor &wave = call->inputs[0], &w = call->inputs[1];
+    batch = wave.shape[0];
+    samples = wave.shape[1];
+    channels = w.shape[0];
+    kernel = w.shape[2];
+    stride = (int64_t)attribute(call, "stride", 5);
+    frames = (samples - kernel) / stride + 1;
+    moments = kernel + kernel * kernel;
+    eps = attribute(call, "eps", 1e-5);
+  }
 };
-
-static inline ConvNormSizes conv_norm_sizes(const hk_call* call) {
-  const hk_tensor &wave = call->inputs[0], &w = call->inputs[1];
-  ConvNormSizes s = {wave.shape[0], wave.shape[1], w.shape[0], w.shape[2], (int64_t)attribute(call, "stride", 5), 0, 0, attribute(call, "eps", 1e-5)};
-  s.frames = (s.samples - s.kernel) / s.stride + 1;
-  s.moments = s.kernel + s.kernel * s.kernel;
-  return s;
-}
 
 // What both directions need.
 static inline int expect_conv_norm(hk_call* call, const char* op) {
@@ -43,31 +47,46 @@ static inline int expect_conv_norm(hk_call* call, const char* op) {
   if (wave.rank != 2 || wave.dtype != HK_F32 || wave.shape[0] < 1) return fail(call, "%s: wave must be f32[B, N], got %s", op, describe(wave, text));
   if (w.rank != 3 || w.dtype != HK_F32 || w.shape[0] < 1 || w.shape[1] != 1 || w.shape[2] < 1 || w.shape[2] > kMaxKernel)
     return fail(call, "%s: the weight must be f32[C, 1, K] with K from 1 to %d, got %s", op, (int)kMaxKernel, describe(w, text));
-  const double stride = attribute(call, "stride", 5), eps = attribute(call, "eps", 1e-5);
-  if (!(stride >= 1 && stride <= 4096 && stride == (double)(int64_t)stride)) return fail(call, "%s: stride must be an integer from 1 to 4096, got %g", op, stride);
+  if (expect_integer(call, op, "stride", 5, 1, 4096)) return 1;
+  const double eps = attribute(call, "eps", 1e-5);
   if (!(eps > 0 && eps < 1)) return fail(call, "%s: eps must lie between 0 and 1, got %g", op, eps);
   if (wave.shape[1] < w.shape[2])
     return fail(call, "%s: a row of %lld samples is shorter than the kernel (%lld)", op, (long long)wave.shape[1], (long long)w.shape[2]);
   return expect(call, op, "gamma", call->inputs[2], HK_F32, {w.shape[0]}) || expect(call, op, "beta", call->inputs[3], HK_F32, {w.shape[0]});
 }
 
-static inline int expect_conv_norm_forward(hk_call* call) {
-  const char* op = "conv0_norm_gelu";
-  if (expect_counts(call, op, 4, 2) || expect_conv_norm(call, op)) return 1;
-  const ConvNormSizes s = conv_norm_sizes(call);
-  return expect(call, op, "y", call->outputs[0], dtype_of(call->outputs[0]), {s.batch, s.frames, s.channels}) ||
-         expect(call, op, "moments", call->outputs[1], HK_F32, {s.batch, s.moments});
+template <class Sizes, class Layout>
+static inline size_t layout_bytes(const hk_call* call) {
+  Scratch scratch(nullptr);
+  Layout(scratch, Sizes(call));
+  return scratch.bytes();
 }
 
-static inline int expect_conv_norm_backward(hk_call* call) {
+// `prepare`. Sizes are ConvNormSizes or more, a Layout is made from (Scratch&, const Sizes&).
+template <class Sizes, class Layout>
+static inline int conv_norm_prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  const char* op = "conv0_norm_gelu";
+  if (expect_counts(call, op, 4, 2) || expect_conv_norm(call, op)) return 1;
+  const ConvNormSizes s(call);
+  if (expect(call, op, "y", call->outputs[0], dtype_of(call->outputs[0]), {s.batch, s.frames, s.channels}) ||
+      expect(call, op, "moments", call->outputs[1], HK_F32, {s.batch, s.moments}))
+    return 1;
+  *scratch_bytes = layout_bytes<Sizes, Layout>(call);
+  return 0;
+}
+
+template <class Sizes, class Layout>
+static inline int conv_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
   const char* op = "conv0_norm_gelu_grad";
   if (expect_counts(call, op, 6, 3) || expect_conv_norm(call, op)) return 1;
-  const ConvNormSizes s = conv_norm_sizes(call);
-  return expect(call, op, "moments", call->inputs[4], HK_F32, {s.batch, s.moments}) ||
-         expect(call, op, "dy", call->inputs[5], dtype_of(call->inputs[5]), {s.batch, s.frames, s.channels}) ||
-         expect(call, op, "dw", call->outputs[0], HK_F32, {s.channels, 1, s.kernel}) ||
-         expect(call, op, "dgamma", call->outputs[1], HK_F32, {s.channels}) ||
-         expect(call, op, "dbeta", call->outputs[2], HK_F32, {s.channels});
+  const ConvNormSizes s(call);
+  if (expect(call, op, "moments", call->inputs[4], HK_F32, {s.batch, s.moments}) ||
+      expect(call, op, "dy", call->inputs[5], dtype_of(call->inputs[5]), {s.batch, s.frames, s.channels}) ||
+      expect(call, op, "dw", call->outputs[0], HK_F32, {s.channels, 1, s.kernel}) ||
+      expect(call, op, "dgamma", call->outputs[1], HK_F32, {s.channels}) || expect(call, op, "dbeta", call->outputs[2], HK_F32, {s.channels}))
+    return 1;
+  *scratch_bytes = layout_bytes<Sizes, Layout>(call);
+  return 0;
 }
 
 // (R w)[j]; `moments`: a row's.
@@ -90,7 +109,7 @@ HK_ANYWHERE static inline ConvNormChannel channel_of(int64_t kernel, double eps,
 }
 
 static inline hk_cost conv_norm_cost(const hk_call* call) {
-  const ConvNormSizes s = conv_norm_sizes(call);
+  const ConvNormSizes s(call);
   const double outputs = (double)s.batch * s.frames * s.channels;
   return {2.0 * outputs * s.kernel, element_bytes(call->n_inputs == 6 ? call->inputs[5] : call->outputs[0]) * outputs + 4.0 * s.batch * s.samples};
 }

@@ -80,8 +80,7 @@ static inline int expect_conv(hk_call* call, const char* op, const hk_tensor& ou
   if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, Cin], got %s", op, describe(x, text));
   if (w.rank != 3 || w.dtype != HK_F32 || elements(w) < 1 || w.shape[1] != x.shape[2])
     return fail(call, "%s: the weight must be f32[Cout, %lld, k], got %s", op, (long long)x.shape[2], describe(w, text));
-  const double stride = attribute(call, "stride", 1);
-  if (!(stride >= 1 && stride <= 4096 && stride == (double)(int64_t)stride)) return fail(call, "%s: stride must be an integer from 1 to 4096, got %g", op, stride);
+  if (expect_integer(call, op, "stride", 1, 1, 4096)) return 1;
   if (x.shape[1] < w.shape[2])
     return fail(call, "%s: %lld frames are fewer than the kernel (%lld)", op, (long long)x.shape[1], (long long)w.shape[2]);
   const ConvSizes s = conv_sizes(call);
@@ -93,9 +92,7 @@ static inline int expect_conv(hk_call* call, const char* op, const hk_tensor& ou
 static inline int expect_conv_outputs(hk_call* call, const char* op) {
   const hk_tensor &bias = call->inputs[2], &z = call->outputs[1];
   if (present(bias) && expect(call, op, "bias", bias, HK_F32, {call->inputs[1].shape[0]})) return 1;
-  const double gelu = attribute(call, "gelu", 0);
-  if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
-  if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
+  if (expect_gelu(call, op, z)) return 1;
   return present(z) ? expect_like(call, op, "z", z, call->outputs[0]) : 0;
 }
 

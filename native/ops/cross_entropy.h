@@ -39,5 +39,14 @@ static inline int cross_entropy_grad_prepare(hk_call* call, size_t*, void**) {
   return expect(call, op, "dsums", call->inputs[3], HK_F32, {3}) || expect_like(call, op, "dlogits", call->outputs[0], call->inputs[0]);
 }
 
+static inline hk_cost cross_entropy_cost(const hk_call* call) {
+  const double n = (double)elements(call->inputs[0]);
+  return {4 * n, 4 * n};
+}
+static inline hk_cost cross_entropy_grad_cost(const hk_call* call) {
+  const double n = (double)elements(call->inputs[0]);
+  return {4 * n, 8 * n};
+}
+
 }  // namespace HK_ISA
 }  // namespace hk

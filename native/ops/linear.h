@@ -7,8 +7,6 @@
 namespace hk {
 namespace HK_ISA {
 
-static inline bool has_gelu(const hk_call* call) { return attribute(call, "gelu", 0) != 0; }
-
 // `t` must have the leading dimensions of x and `width` channels.
 static inline int expect_rows(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& x, int64_t width) {
   int64_t shape[HK_MAX_RANK];
@@ -25,8 +23,7 @@ static inline int expect_linear(hk_call* call) {
   const int64_t in = last(x), out = w.shape[0];
   if (expect(call, op, "w", w, HK_F32, {out, in})) return 1;
   if (present(bias) && expect(call, op, "bias", bias, HK_F32, {out})) return 1;
-  if (expect_integer(call, op, "gelu", 0, 0, 1) || expect_rows(call, op, "y", call->outputs[0], x, out)) return 1;
-  if (present(z) && !has_gelu(call)) return fail(call, "linear: z is an output only with gelu = 1");
+  if (expect_gelu(call, op, z) || expect_rows(call, op, "y", call->outputs[0], x, out)) return 1;
   return present(z) ? expect_rows(call, op, "z", z, x, out) : 0;
 }
 

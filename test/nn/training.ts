@@ -29,10 +29,19 @@ function inputOf(frames: number) {
   };
 }
 
-/** Losses of so many updates (block 2 left out in every third), the gradient of one more by parameter, and the planned memory. */
+/** Block 2 left out in every third update. */
+const everyThird = (update: number) => [true, update % 3 !== 0, true];
+
+interface TrainOptions extends PretrainStepOptions {
+  seed?: number;
+  device?: string;
+  openLayers?: (update: number) => boolean[];
+}
+
+/** Losses of so many updates, the gradient of one more by parameter, and the planned memory. */
 export async function train(
   updates: number,
-  { seed = 3, device, ...options }: PretrainStepOptions & { seed?: number; device?: string } = {},
+  { seed = 3, device, openLayers = everyThird, ...options }: TrainOptions = {},
 ) {
   await using model = HubertModel.create({ config, clusters, seed, device });
   const step = model.pretraining({ batch, samples, ...options });
@@ -41,8 +50,7 @@ export async function train(
   const losses: number[] = [];
   for (let i = 0; i < updates; i++) {
     const update = { learningRate: 1e-3, step: i + 1, clip: 10 };
-    const openLayers = [true, i % 3 !== 0, true];
-    const { masked } = await step.run(input, { seed, draw: i, weights, update, openLayers });
+    const { masked } = await step.run(input, { seed, draw: i, weights, update, openLayers: openLayers(i) });
     losses.push(masked.loss / masked.frames);
   }
   await step.run(input, { seed, draw: updates, weights });

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { wrapped } from '../../binding';
 import { HubertkitError } from '../../errors';
 import { ioError, syncFolder, writeFileAtomic, writeJsonAtomic, writeJsonLines } from '../../formats/atomic';
-import { inProcesses } from '../../processes';
+import { inProcesses, isRunning } from '../../processes';
 import { channelRanges } from './channel';
 import type { Split } from './grammar';
 import { type Speaker, speakers } from './speakers';
@@ -267,15 +267,6 @@ async function removeAbandoned(root: string): Promise<void> {
   const entries = await fs.promises.readdir(parent).catch(() => [] as string[]);
   const abandoned = entries.filter((e) => e.startsWith(prefix) && !isRunning(Number(e.slice(prefix.length))));
   await Promise.all(abandoned.map((e) => fs.promises.rm(path.join(parent, e), { recursive: true, force: true })));
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 function isWhole(value: unknown, low: number, high: number): boolean {

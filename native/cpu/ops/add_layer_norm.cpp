@@ -1,10 +1,7 @@
-// add_layer_norm: the end of a post-norm block in one pass. s = x + dropout(y), h = layer_norm(s).
-//   x, y[.., D], gamma[D], beta[D]  ->  h, s[.., D], stats[rows, 2]
-// add_layer_norm_grad: s, gamma, stats, dh, ds? (a gradient that reaches s past the norm) -> dx = whole gradient of s,
-// dy? = dropout mask applied to dx (absent without dropout: it is dx), dgamma +=, dbeta +=.
-// The mask is made again from its counters, never stored.
+// add_layer_norm and its gradient: the contract is in ops/norm.h.
 #include "cpu/dropout.h"
 #include "cpu/norm.h"
+#include "ops/norm.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -29,17 +26,6 @@ void dropout_row(const Dropout& dropout, uint64_t first, int64_t width, const T*
   }
 }
 
-int add_norm_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "add_layer_norm";
-  if (expect_counts(call, op, 4, 3)) return 1;
-  const hk_tensor& x = call->inputs[0];
-  if (expect_activation(call, op, "x", x, 1) || expect_eps(call, op) || expect_dropout(call, op)) return 1;
-  if (expect_like(call, op, "y", call->inputs[1], x)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[2], last(x)) || expect_channels(call, op, "beta", call->inputs[3], last(x))) return 1;
-  if (expect_like(call, op, "h", call->outputs[0], x) || expect_like(call, op, "s", call->outputs[1], x)) return 1;
-  return expect_stats(call, op, call->outputs[2], x);
-}
-
 template <class T>
 int add_norm_as(hk_call* call) {
   const int64_t width = last(call->inputs[0]);
@@ -47,7 +33,7 @@ int add_norm_as(hk_call* call) {
   const float *gamma = f32(call->inputs[2]), *beta = f32(call->inputs[3]);
   T *h = data<T>(call->outputs[0]), *s = data<T>(call->outputs[1]);
   float* stats = f32(call->outputs[2]);
-  const float eps = (float)attribute(call, "eps", 1e-5);
+  const float eps = (float)eps_of(call);
   const Dropout dropout(call);
   parallel_chunks(rows(call->inputs[0]), 16, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
@@ -59,24 +45,9 @@ int add_norm_as(hk_call* call) {
 }
 int add_norm_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_as, call); }
 
-hk_cost add_norm_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {9 * n, 4.0 * element_bytes(call->inputs[0]) * n};
-}
-
-int add_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "add_layer_norm_grad";
-  if (expect_counts(call, op, 5, 4)) return 1;
-  const hk_tensor &s = call->inputs[0], &ds = call->inputs[4], &dy = call->outputs[1];
-  const hk_tensor &dgamma = call->outputs[2], &dbeta = call->outputs[3];
-  if (expect_activation(call, op, "s", s, 1) || expect_dropout(call, op)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[1], last(s)) || expect_stats(call, op, call->inputs[2], s)) return 1;
-  if (expect_like(call, op, "dh", call->inputs[3], s) || expect_like(call, op, "dx", call->outputs[0], s)) return 1;
-  if (present(ds) && expect_like(call, op, "ds", ds, s)) return 1;
-  if (present(dy) && expect_like(call, op, "dy", dy, s)) return 1;
-  if (present(dgamma) && expect_channels(call, op, "dgamma", dgamma, last(s))) return 1;
-  if (present(dbeta) && expect_channels(call, op, "dbeta", dbeta, last(s))) return 1;
-  *scratch_bytes = (size_t)(partial_chunks(rows(s)) * 2 * last(s)) * sizeof(float);
+int add_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
+  if (expect_add_layer_norm_grad(call)) return 1;
+  *scratch_bytes = norm_partial_bytes(call->inputs[0]);
   return 0;
 }
 
@@ -102,14 +73,9 @@ int add_norm_grad_as(hk_call* call) {
 }
 int add_norm_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_grad_as, call); }
 
-hk_cost add_norm_grad_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {18 * n, (3.0 + present(call->inputs[4]) + present(call->outputs[1])) * element_bytes(call->inputs[0]) * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(add_layer_norm, {"add_layer_norm", add_norm_prepare, add_norm_run, nullptr, add_norm_cost},
-            {"add_layer_norm_grad", add_norm_grad_prepare, add_norm_grad_run, nullptr, add_norm_grad_cost})
+HK_OP_TABLE(add_layer_norm, {"add_layer_norm", add_layer_norm_prepare, add_norm_run, nullptr, add_layer_norm_cost},
+            {"add_layer_norm_grad", add_norm_grad_prepare, add_norm_grad_run, nullptr, add_layer_norm_grad_cost})

@@ -2,7 +2,6 @@
 #include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/wave_conv.h"
-#include "hubertkit/scratch.h"
 #include "ops/conv0_norm_gelu.h"
 
 namespace hk {
@@ -13,12 +12,12 @@ const int64_t kChunk = 1024;  // frames of one partial sum
 
 struct Sizes : ConvNormSizes {
   int64_t lanes, padded, chunks;
+  explicit Sizes(const hk_call* call) : ConvNormSizes(call) {
+    lanes = round16(channels);
+    padded = round16(samples + kMaxKernel + kWavePad);
+    chunks = (frames + kChunk - 1) / kChunk;
+  }
 };
-
-Sizes sizes_of(const hk_call* call) {
-  const ConvNormSizes s = conv_norm_sizes(call);
-  return {s, round16(s.channels), round16(s.samples + kMaxKernel + kWavePad), (s.frames + kChunk - 1) / kChunk};
-}
 
 // Scratch of both directions.
 struct Layout {
@@ -35,28 +34,15 @@ struct Layout {
         shift(scratch.take<float>(s.batch)) {}
 };
 
-// Behind it: each chunk's moments, or its sums of the gradient.
-double* take_moments(Scratch& scratch, const Sizes& s) { return scratch.take<double>(s.batch * s.chunks * (s.kernel + 1) * kMaxKernel); }
-float* take_sums(Scratch& scratch, const Sizes& s) { return scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.lanes); }
+struct Forward : Layout {
+  double* chunks;  // moments of each
+  Forward(Scratch& scratch, const Sizes& s) : Layout(scratch, s), chunks(scratch.take<double>(s.batch * s.chunks * (s.kernel + 1) * kMaxKernel)) {}
+};
 
-int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_forward(call)) return 1;
-  const Sizes s = sizes_of(call);
-  Scratch scratch(nullptr);
-  Layout(scratch, s);
-  take_moments(scratch, s);
-  *scratch_bytes = scratch.bytes();
-  return 0;
-}
-int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_backward(call)) return 1;
-  const Sizes s = sizes_of(call);
-  Scratch scratch(nullptr);
-  Layout(scratch, s);
-  take_sums(scratch, s);
-  *scratch_bytes = scratch.bytes();
-  return 0;
-}
+struct Backward : Layout {
+  float* chunks;  // sums of the gradient of each
+  Backward(Scratch& scratch, const Sizes& s) : Layout(scratch, s), chunks(scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.lanes)) {}
+};
 
 float row_mean(const float* x, int64_t n) {
   double total = 0;
@@ -131,7 +117,7 @@ void fold(const hk_call* call, const Sizes& s, const Layout& p) {
 }
 
 template <int K>
-void find_moments(const hk_call* call, const Sizes& s, const Layout& p, double* chunks) {
+void find_moments(const hk_call* call, const Sizes& s, const Forward& p) {
   const int64_t size = (s.kernel + 1) * kMaxKernel;
   parallel_chunks(s.batch, 1, [&](int64_t b, int64_t, int64_t) {
     const float* row = f32(call->inputs[0]) + b * s.samples;
@@ -140,19 +126,22 @@ void find_moments(const hk_call* call, const Sizes& s, const Layout& p, double* 
   });
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
-    chunk_moments<K>(p.wave + b * s.padded, s.stride, t, end, s.kernel, chunks + i * size);
+    chunk_moments<K>(p.wave + b * s.padded, s.stride, t, end, s.kernel, p.chunks + i * size);
   });
   for (int64_t b = 0; b < s.batch; b++) {
     double* moments = p.moments + b * s.moments;
-    finish_moments(s, chunks + b * s.chunks * size, moments);
+    finish_moments(s, p.chunks + b * s.chunks * size, moments);
     float* out = f32(call->outputs[1]) + b * s.moments;
     for (int64_t i = 0; i < s.moments; i++) out[i] = (float)(moments[i] + (i < s.kernel ? p.shift[b] : 0.0));
   }
 }
 
 template <int K, class T>
-void forward(const hk_call* call, const Sizes& s, const Layout& p, double* chunks) {
-  find_moments<K>(call, s, p, chunks);
+void forward(const hk_call* call) {
+  const Sizes s(call);
+  Scratch scratch(call->scratch);
+  const Forward p(scratch, s);
+  find_moments<K>(call, s, p);
   fold(call, s, p);
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
@@ -164,12 +153,8 @@ void forward(const hk_call* call, const Sizes& s, const Layout& p, double* chunk
 
 template <class T>
 int run_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
-  Scratch scratch(call->scratch);
-  const Layout p(scratch, s);
-  double* chunks = take_moments(scratch, s);
-  if (s.kernel == 10) forward<10, T>(call, s, p, chunks);
-  else forward<0, T>(call, s, p, chunks);
+  if (ConvNormSizes(call).kernel == 10) forward<10, T>(call);
+  else forward<0, T>(call);
   return 0;
 }
 int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
@@ -185,7 +170,7 @@ void restore_moments(const hk_call* call, const Sizes& s, const Layout& p) {
 }
 
 // From A' = sum_t g (x_t - shift) and G of each row to the gradients of one channel; rows in order.
-void finish_channel(const hk_call* call, const Sizes& s, const Layout& p, const float* chunks, int64_t c) {
+void finish_channel(const hk_call* call, const Sizes& s, const Backward& p, int64_t c) {
   const float *w = f32(call->inputs[1]) + c * s.kernel, gamma = f32(call->inputs[2])[c];
   double dw[kMaxKernel] = {}, dgamma = 0, dbeta = 0;
   for (int64_t b = 0; b < s.batch; b++) {
@@ -193,7 +178,7 @@ void finish_channel(const hk_call* call, const Sizes& s, const Layout& p, const 
     const ConvNormChannel channel = channel_of(s.kernel, s.eps, w, moments);
     double sums[kMaxKernel + 1] = {}, along = 0;
     for (int64_t i = 0; i < s.chunks; i++)
-      for (int64_t j = 0; j <= s.kernel; j++) sums[j] += chunks[((b * s.chunks + i) * (s.kernel + 1) + j) * s.lanes + c];
+      for (int64_t j = 0; j <= s.kernel; j++) sums[j] += p.chunks[((b * s.chunks + i) * (s.kernel + 1) + j) * s.lanes + c];
     const double total = sums[s.kernel];
     for (int64_t j = 0; j < s.kernel; j++) {
       sums[j] -= total * moments[j];
@@ -210,14 +195,17 @@ void finish_channel(const hk_call* call, const Sizes& s, const Layout& p, const 
 }
 
 template <int K, class T>
-void backward(const hk_call* call, const Sizes& s, const Layout& p, float* chunks) {
+void backward(const hk_call* call) {
+  const Sizes s(call);
+  Scratch scratch(call->scratch);
+  const Backward p(scratch, s);
   restore_moments(call, s, p);
   fold(call, s, p);
   const int64_t size = (s.kernel + 1) * s.lanes, ahead = wave_block(s.channels) * s.channels;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
     const T* dy = data<T>(call->inputs[5]) + b * s.frames * s.channels;
-    float* sums = chunks + i * size;
+    float* sums = p.chunks + i * size;
     memset(sums, 0, (size_t)size * sizeof(float));
     wave_conv_grad<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel, sums,
                       [&](int64_t t, int64_t c, vk z) {
@@ -227,18 +215,14 @@ void backward(const hk_call* call, const Sizes& s, const Layout& p, float* chunk
                       });
   });
   parallel_chunks(s.channels, 16, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; c++) finish_channel(call, s, p, chunks, c);
+    for (int64_t c = begin; c < end; c++) finish_channel(call, s, p, c);
   });
 }
 
 template <class T>
 int run_grad_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
-  Scratch scratch(call->scratch);
-  const Layout p(scratch, s);
-  float* chunks = take_sums(scratch, s);
-  if (s.kernel == 10) backward<10, T>(call, s, p, chunks);
-  else backward<0, T>(call, s, p, chunks);
+  if (ConvNormSizes(call).kernel == 10) backward<10, T>(call);
+  else backward<0, T>(call);
   return 0;
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, call); }
@@ -247,5 +231,5 @@ int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, ca
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", prepare, run, nullptr, conv_norm_cost},
-            {"conv0_norm_gelu_grad", prepare_grad, run_grad, nullptr, conv_norm_grad_cost})
+HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", (conv_norm_prepare<Sizes, Forward>), run, nullptr, conv_norm_cost},
+            {"conv0_norm_gelu_grad", (conv_norm_grad_prepare<Sizes, Backward>), run_grad, nullptr, conv_norm_grad_cost})

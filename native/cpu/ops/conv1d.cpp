@@ -84,7 +84,7 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
 template <class T>
 int run_as(hk_call* call) {
   const Sizes s = sizes_of(call);
-  const bool with_gelu = attribute(call, "gelu", 0) == 1;
+  const bool with_gelu = has_gelu(call);
   if (is_direct(s)) {
     if (s.kernel == 10) run_direct<10, T>(call, s, with_gelu);
     else run_direct<0, T>(call, s, with_gelu);

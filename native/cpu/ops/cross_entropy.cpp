@@ -39,11 +39,6 @@ int run(hk_call* call) {
   return 0;
 }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {4 * n, 4 * n};
-}
-
 int run_grad(hk_call* call) {
   const int64_t N = call->inputs[0].shape[0], K = call->inputs[0].shape[1];
   const float *logits = f32(call->inputs[0]), *lse = f32(call->inputs[2]);
@@ -64,14 +59,9 @@ int run_grad(hk_call* call) {
   return 0;
 }
 
-hk_cost cost_grad(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {4 * n, 8 * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, cost},
-            {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, cost_grad})
+HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, cross_entropy_cost},
+            {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, cross_entropy_grad_cost})

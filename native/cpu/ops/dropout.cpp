@@ -1,17 +1,13 @@
-// dropout: y = x / (1 - p) where the element's Philox word says keep, else 0. Its gradient is the same op on dy.
+// dropout: the contract is in ops/elementwise.h.
 #include "cpu/dropout.h"
+
+#include "ops/elementwise.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
 const int64_t kGrain = 4096;
-
-int dropout_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  if (expect_counts(call, "dropout", 1, 1) || expect_activation(call, "dropout", "x", call->inputs[0], 0)) return 1;
-  if (expect_dropout(call, "dropout")) return 1;
-  return expect_like(call, "dropout", "y", call->outputs[0], call->inputs[0]);
-}
 
 template <class T>
 int dropout_as(hk_call* call) {
@@ -39,13 +35,8 @@ int dropout_as(hk_call* call) {
 }
 int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 
-hk_cost dropout_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {n, 2.0 * element_bytes(call->inputs[0]) * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(dropout, {"dropout", dropout_prepare, dropout_run, nullptr, dropout_cost})
+HK_OP_TABLE(dropout, {"dropout", dropout_prepare, dropout_run, nullptr, unary_cost})

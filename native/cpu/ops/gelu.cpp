@@ -1,27 +1,13 @@
-// GELU (exact erf form) and its gradient, element by element.
-//   gelu       x [..] -> y = x Phi(x)
-//   gelu_grad  z [..], dy [..] -> dz = dy (Phi(z) + z phi(z))
+// gelu and gelu_grad: the contracts are in ops/elementwise.h.
 #include "cpu/gelu.h"
 #include "cpu/op.h"
+#include "ops/elementwise.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
 
 const int64_t kGrain = 16384;
-
-int check(hk_call* call, const char* op, int inputs) {
-  if (expect_counts(call, op, inputs, 1)) return 1;
-  const hk_tensor& x = call->inputs[0];
-  if (!present(x) || !is_activation(x)) {
-    char text[96];
-    return fail(call, "%s: the input must be f32 or bf16, got %s", op, describe(x, text));
-  }
-  return (inputs == 2 && expect(call, op, "dy", call->inputs[1], x.dtype, x.shape, x.rank)) ||
-         expect(call, op, "the output", call->outputs[0], x.dtype, x.shape, x.rank);
-}
-int prepare(hk_call* call, size_t*, void**) { return check(call, "gelu", 1); }
-int prepare_grad(hk_call* call, size_t*, void**) { return check(call, "gelu_grad", 2); }
 
 template <class T>
 int run_as(hk_call* call) {
@@ -46,13 +32,8 @@ int run_grad_as(hk_call* call) {
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {30.0 * n, element_bytes(call->inputs[0]) * n * (call->n_inputs + 1)};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(gelu, {"gelu", prepare, run, nullptr, cost}, {"gelu_grad", prepare_grad, run_grad, nullptr, cost})
+HK_OP_TABLE(gelu, {"gelu", gelu_prepare, run, nullptr, gelu_cost}, {"gelu_grad", gelu_grad_prepare, run_grad, nullptr, gelu_cost})

@@ -1,8 +1,4 @@
-// Positional convolution: a long grouped convolution over time that keeps the number of frames, with bias and GELU.
-//
-//   x [B, T, D], w [D, D/G, k], bias [D] -> z[b, t, o] = bias_o + sum_{i, j} w[o, i, j] x[b, t - k/2 + j, group(o) + i],  y = gelu(z)
-//   (x outside [0, T) is 0. An even k would give T + 1 frames: the last one is dropped. A back-end may round the
-//   weights to the dtype of x; sums are f32.)
+// pos_conv and its gradient: the contract is in ops/pos_conv.h.
 //
 // Everything is done on planes: each channel's frames contiguous, with zeros around them. Then forward, data gradient and weight
 // gradient are one operation, rows slid along rows (correlate.h):
@@ -15,6 +11,7 @@
 #include "cpu/correlate.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
+#include "ops/pos_conv.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -23,69 +20,31 @@ namespace {
 const int64_t kBlock = 192;  // most frames of one task
 const int64_t kRows = 8;     // channels of one task's tile
 
-struct Sizes {
-  int64_t batch, time, width, groups, channels, kernel;  // channels: of a group
-  int64_t before_x, before_z;                            // zeros before frame 0 of a plane
-  int64_t plane, blocks, block;
-};
-
 int64_t round16(int64_t n) { return (n + 15) / 16 * 16; }
 
-Sizes sizes_of(const hk_call* call) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  Sizes s;
-  s.batch = x.shape[0];
-  s.time = x.shape[1];
-  s.width = x.shape[2];
-  s.channels = w.shape[1];
-  s.groups = s.width / s.channels;
-  s.kernel = w.shape[2];
-  s.before_x = s.kernel / 2;
-  s.before_z = s.kernel - 1 - s.before_x;
-  s.plane = round16(s.time + 2 * s.kernel) + 3 * kCorrelatePad;
-  s.blocks = (s.time + kBlock - 1) / kBlock;
-  s.block = round16((s.time + s.blocks - 1) / s.blocks);
-  return s;
-}
-
-int check(hk_call* call, const char* op) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  char text[96];
-  if (x.rank != 3 || !is_activation(x) || elements(x) < 1) return fail(call, "%s: x must be f32 or bf16 [B, T, D], got %s", op, describe(x, text));
-  const double groups = attribute(call, "groups", 1);
-  const int64_t width = x.shape[2];
-  if (!(groups >= 1 && groups <= (double)width && groups == (double)(int64_t)groups) || width % (int64_t)groups)
-    return fail(call, "%s: %lld channels do not divide into %g groups", op, (long long)width, groups);
-  if (w.rank != 3 || w.shape[2] < 1) return fail(call, "%s: the weight must be f32[D, D / groups, k], got %s", op, describe(w, text));
-  return expect(call, op, "the weight", w, HK_F32, {width, width / (int64_t)groups, w.shape[2]});
-}
+struct Sizes : PosConvSizes {
+  int64_t plane, blocks, block;
+  explicit Sizes(const hk_call* call) : PosConvSizes(call) {
+    plane = round16(time + 2 * kernel) + 3 * kCorrelatePad;
+    blocks = (time + kBlock - 1) / kBlock;
+    block = round16((time + blocks - 1) / blocks);
+  }
+};
 
 size_t plane_floats(const Sizes& s) { return (size_t)(s.batch * s.width * s.plane); }
 size_t weight_floats(const Sizes& s) { return (size_t)round16(s.width * s.channels * s.kernel); }
 size_t pair_floats(const Sizes& s) { return (size_t)round16(s.width * s.channels * ((s.kernel + 1) / 2)); }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "pos_conv";
-  if (expect_counts(call, op, 3, 2) || check(call, op)) return 1;
-  const hk_tensor &x = call->inputs[0], &z = call->outputs[1];
-  const double gelu = attribute(call, "gelu", 0);
-  if (gelu != 0 && gelu != 1) return fail(call, "%s: gelu must be 0 or 1, got %g", op, gelu);
-  if (present(z) && gelu == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
-  if (expect(call, op, "bias", call->inputs[2], HK_F32, {x.shape[2]}) || expect(call, op, "y", call->outputs[0], x.dtype, x.shape, 3)) return 1;
-  if (present(z) && expect(call, op, "z", z, x.dtype, x.shape, 3)) return 1;
-  const Sizes s = sizes_of(call);
-  *scratch_bytes = (plane_floats(s) + (makes_pairs(is_bf16(x)) ? pair_floats(s) : 0)) * sizeof(float);
+  if (expect_pos_conv(call)) return 1;
+  const Sizes s(call);
+  *scratch_bytes = (plane_floats(s) + (makes_pairs(is_bf16(call->inputs[0])) ? pair_floats(s) : 0)) * sizeof(float);
   return 0;
 }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "pos_conv_grad";
-  if (expect_counts(call, op, 3, 3) || check(call, op)) return 1;
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1], *out = call->outputs;
-  if (expect(call, op, "dz", call->inputs[2], x.dtype, x.shape, 3)) return 1;
-  if (present(out[0]) && expect(call, op, "dx", out[0], x.dtype, x.shape, 3)) return 1;
-  if (expect(call, op, "dw", out[1], HK_F32, w.shape, 3) || expect(call, op, "dbias", out[2], HK_F32, {x.shape[2]})) return 1;
-  const Sizes s = sizes_of(call);
+  if (expect_pos_conv_grad(call)) return 1;
+  const Sizes s(call);
   *scratch_bytes = (2 * plane_floats(s) + weight_floats(s)) * sizeof(float);
   return 0;
 }
@@ -171,8 +130,8 @@ const Pair* forward_coefficients(const Sizes& s, const float* w, Pair* scratch) 
 template <class T>
 int run_as(hk_call* call) {
   typedef typename Product<T>::Factor Factor;
-  const Sizes s = sizes_of(call);
-  const bool with_gelu = attribute(call, "gelu", 0) == 1;
+  const Sizes s(call);
+  const bool with_gelu = has_gelu(call);
   Factor* planes = (Factor*)call->scratch;
   T *y = data<T>(call->outputs[0]), *z = data<T>(call->outputs[1]);
   const float* bias = f32(call->inputs[2]);
@@ -227,7 +186,7 @@ void bias_gradient(const Sizes& s, const Factor* dz, float* dbias) {
 template <class T>
 int run_grad_as(hk_call* call) {
   typedef typename Product<T>::Factor Factor;
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   Factor *x = (Factor*)call->scratch, *dz = x + plane_floats(s), *flipped = dz + plane_floats(s);
   T* dx = data<T>(call->outputs[0]);
   to_planes(s, data<T>(call->inputs[0]), s.before_x, x);
@@ -244,19 +203,8 @@ int run_grad_as(hk_call* call) {
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel;
-  return {2.0 * n * reach, element_bytes(call->inputs[0]) * n * (present(call->outputs[1]) ? 3 : 2) + 4.0 * s.width * reach};
-}
-hk_cost cost_grad(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel, times = present(call->outputs[0]) ? 2 : 1;
-  return {2.0 * times * n * reach, element_bytes(call->inputs[0]) * n * (1 + times) + 8.0 * s.width * reach};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(pos_conv, {"pos_conv", prepare, run, nullptr, cost}, {"pos_conv_grad", prepare_grad, run_grad, nullptr, cost_grad})
+HK_OP_TABLE(pos_conv, {"pos_conv", prepare, run, nullptr, pos_conv_cost}, {"pos_conv_grad", prepare_grad, run_grad, nullptr, pos_conv_grad_cost})

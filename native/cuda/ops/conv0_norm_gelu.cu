@@ -18,13 +18,9 @@ const int kTaps = 10;
 
 struct Sizes : ConvNormSizes {
   int64_t chunks;
+  explicit Sizes(const hk_call* call) : ConvNormSizes(call), chunks(blocks_for(frames, kChunk)) {}
   HK_ANYWHERE int64_t end_of(int64_t chunk) const { return (chunk + 1) * kChunk < frames ? (chunk + 1) * kChunk : frames; }
 };
-
-Sizes sizes_of(const hk_call* call) {
-  const ConvNormSizes s = conv_norm_sizes(call);
-  return {s, blocks_for(s.frames, kChunk)};
-}
 
 // Scratch of both directions.
 struct Layout {
@@ -39,15 +35,18 @@ struct Layout {
         bias(scratch.take<float>(s.batch * s.channels)) {}
 };
 
-// Behind it, forward: [B, chunks, K + K*K], the sums of x_t and of x_t x_t'.
-double* take_moments(Scratch& scratch, const Sizes& s) { return scratch.take<double>(s.batch * s.chunks * s.moments); }
+struct Forward : Layout {
+  double* sums;  // [B, chunks, K + K*K]: of x_t and of x_t x_t'
+  Forward(Scratch& scratch, const Sizes& s) : Layout(scratch, s), sums(scratch.take<double>(s.batch * s.chunks * s.moments)) {}
+};
 
-// Behind it, backward.
-struct GradientSums {
+struct Backward : Layout {
   float*  chunks;  // [B, chunks, K + 1, C]: sum of g (x_t - shift), of g
   double* rows;    // [B, K + 2, C]: the same of a row; then what it adds to dw, dbeta and dgamma
-  GradientSums(Scratch& scratch, const Sizes& s)
-      : chunks(scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.channels)), rows(scratch.take<double>(s.batch * (s.kernel + 2) * s.channels)) {}
+  Backward(Scratch& scratch, const Sizes& s)
+      : Layout(scratch, s),
+        chunks(scratch.take<float>(s.batch * s.chunks * (s.kernel + 1) * s.channels)),
+        rows(scratch.take<double>(s.batch * (s.kernel + 2) * s.channels)) {}
 };
 
 // ---- moments ----
@@ -231,26 +230,15 @@ __global__ void add_rows(Sizes s, const double* rows, float* dw, float* dgamma, 
 
 // ---- forward ----
 
-int prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_forward(call)) return 1;
-  const Sizes s = sizes_of(call);
-  Scratch scratch(nullptr);
-  Layout(scratch, s);
-  take_moments(scratch, s);
-  *scratch_bytes = scratch.bytes();
-  return 0;
-}
-
 template <class T>
 int run_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   Scratch scratch(call->scratch);
-  const Layout p(scratch, s);
-  double* sums = take_moments(scratch, s);
+  const Forward p(scratch, s);
   const float* wave = f32(call->inputs[0]);
   const dim3 blocks((unsigned)(s.batch * s.chunks)), grid((unsigned)(s.batch * s.chunks), (unsigned)blocks_for(s.channels, kThreads * kSide));
-  HK_LAUNCH(moment_chunks, blocks, dim3(kThreads), 0, stream_of(call), s, wave, sums);
-  HK_LAUNCH(finish_moments, dim3((unsigned)s.batch), dim3(kThreads), 0, stream_of(call), s, sums, p.moments, p.shift, f32(call->outputs[1]));
+  HK_LAUNCH(moment_chunks, blocks, dim3(kThreads), 0, stream_of(call), s, wave, p.sums);
+  HK_LAUNCH(finish_moments, dim3((unsigned)s.batch), dim3(kThreads), 0, stream_of(call), s, p.sums, p.moments, p.shift, f32(call->outputs[1]));
   fold(call, s, p);
   const auto kernel = s.kernel == kTaps ? convolve<kTaps, T> : convolve<0, T>;
   HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, data<T>(call->outputs[0]));
@@ -260,31 +248,20 @@ int run(hk_call* call) { return HK_BY_TYPE(call->outputs[0], run_as, call); }
 
 // ---- backward ----
 
-int prepare_grad(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_conv_norm_backward(call)) return 1;
-  const Sizes s = sizes_of(call);
-  Scratch scratch(nullptr);
-  Layout(scratch, s);
-  GradientSums(scratch, s);
-  *scratch_bytes = scratch.bytes();
-  return 0;
-}
-
 template <class T>
 int run_grad_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   Scratch scratch(call->scratch);
-  const Layout p(scratch, s);
-  const GradientSums sums(scratch, s);
+  const Backward p(scratch, s);
   const float *wave = f32(call->inputs[0]), *w = f32(call->inputs[1]), *gamma = f32(call->inputs[2]);
   HK_LAUNCH(restore_moments, element_grid(s.batch * s.moments), dim3(kBlock), 0, stream_of(call), s, f32(call->inputs[4]), p.moments, p.shift);
   fold(call, s, p);
   const dim3 grid((unsigned)(s.batch * s.chunks), (unsigned)blocks_for(s.channels, kThreads * kSide), (unsigned)blocks_for(s.kernel, kTaps));
   const auto kernel = s.kernel == kTaps ? convolve_grad<kTaps, T> : convolve_grad<0, T>;
-  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, data<T>(call->inputs[5]), sums.chunks);
-  HK_LAUNCH(add_chunks, element_grid(s.batch * (s.kernel + 1) * s.channels), dim3(kBlock), 0, stream_of(call), s, sums.chunks, sums.rows);
-  HK_LAUNCH(row_gradients, element_grid(s.batch * s.channels), dim3(kBlock), 0, stream_of(call), s, w, gamma, p.moments, sums.rows);
-  HK_LAUNCH(add_rows, element_grid((s.kernel + 2) * s.channels), dim3(kBlock), 0, stream_of(call), s, sums.rows, f32(call->outputs[0]),
+  HK_LAUNCH(kernel, grid, dim3(kThreads), 0, stream_of(call), s, p, wave, data<T>(call->inputs[5]), p.chunks);
+  HK_LAUNCH(add_chunks, element_grid(s.batch * (s.kernel + 1) * s.channels), dim3(kBlock), 0, stream_of(call), s, p.chunks, p.rows);
+  HK_LAUNCH(row_gradients, element_grid(s.batch * s.channels), dim3(kBlock), 0, stream_of(call), s, w, gamma, p.moments, p.rows);
+  HK_LAUNCH(add_rows, element_grid((s.kernel + 2) * s.channels), dim3(kBlock), 0, stream_of(call), s, p.rows, f32(call->outputs[0]),
             f32(call->outputs[1]), f32(call->outputs[2]));
   return launched(call);
 }
@@ -294,5 +271,5 @@ int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[5], run_grad_as, ca
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", prepare, run, nullptr, conv_norm_cost},
-            {"conv0_norm_gelu_grad", prepare_grad, run_grad, nullptr, conv_norm_grad_cost})
+HK_OP_TABLE(conv0_norm_gelu, {"conv0_norm_gelu", (conv_norm_prepare<Sizes, Forward>), run, nullptr, conv_norm_cost},
+            {"conv0_norm_gelu_grad", (conv_norm_grad_prepare<Sizes, Backward>), run_grad, nullptr, conv_norm_grad_cost})

@@ -112,8 +112,7 @@ template <class T>
 int run_wave(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
   const hk_tensor *in = call->inputs, *out = call->outputs;
-  HK_LAUNCH(wave_kernel<T>, wave_grid(s), dim3(kWaveThreads), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]),
-            attribute(call, "gelu", 0) == 1, data<T>(out[1]), data<T>(out[0]));
+  HK_LAUNCH(wave_kernel<T>, wave_grid(s), dim3(kWaveThreads), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), has_gelu(call), data<T>(out[1]), data<T>(out[0]));
   return launched(call);
 }
 
@@ -149,7 +148,7 @@ int run(hk_call* call) {
     const int64_t at = g * s.stride * s.in;
     if (state->forward.of(s, g)->run(call, element_at(x, at), element_at(l.packed, at), z.data, f32(call->inputs[2]), l.own)) return 1;
   }
-  if (attribute(call, "gelu", 0) == 1) activate(stream_of(call), z, y);
+  if (has_gelu(call)) activate(stream_of(call), z, y);
   return launched(call);
 }
 

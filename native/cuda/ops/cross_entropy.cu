@@ -1,14 +1,13 @@
-// cross_entropy (+ gradient), argmax, mean_square (+ gradient): contracts in native/ops and native/cpu/ops. One warp a row of logits; sums over rows
-// and elements are made by one block in a fixed order, in double.
+// cross_entropy (+ gradient), argmax, mean_square (+ gradient): the contracts are in native/ops. One warp a row of logits; sums over
+// rows and elements are made by one block in a fixed order, in double.
 #include "cuda/softmax.cuh"
 #include "ops/argmax.h"
 #include "ops/cross_entropy.h"
+#include "ops/mean_square.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
-
-const int64_t kGrain = 4096;
 
 struct HasLabel {
   const int32_t* labels;
@@ -51,9 +50,9 @@ __global__ void argmax_kernel(const float* x, int64_t rows, int64_t width, int32
 }
 
 template <class T>
-__global__ void square_chunks(const T* x, int64_t n, float* sums) {
+__global__ void sum_squares(const T* x, int64_t n, float* sums) {
   __shared__ float shared[32];
-  const int64_t begin = (int64_t)blockIdx.x * kGrain, end = begin + kGrain < n ? begin + kGrain : n;
+  const int64_t begin = (int64_t)blockIdx.x * kSquareChunk, end = begin + kSquareChunk < n ? begin + kSquareChunk : n;
   float total = 0;
   for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) total += x[i] * x[i];
   total = block_sum(total, shared);
@@ -103,25 +102,15 @@ int argmax_run(hk_call* call) {
 
 // ---- mean_square ----
 
-int mean_square_prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  if (expect_counts(call, "mean_square", 1, 1) || expect_activation(call, "mean_square", "x", call->inputs[0], 0)) return 1;
-  *scratch_bytes = (size_t)blocks_for(elements(call->inputs[0]), kGrain) * sizeof(float);
-  return expect(call, "mean_square", "y", call->outputs[0], HK_F32, {1});
-}
 template <class T>
 int mean_square_as(hk_call* call) {
-  const int64_t n = elements(call->inputs[0]), chunks = blocks_for(n, kGrain);
+  const int64_t n = elements(call->inputs[0]), chunks = square_chunks(call->inputs[0]);
   float* sums = (float*)call->scratch;
-  HK_LAUNCH(square_chunks<T>, dim3((unsigned)chunks), dim3(kBlock), 0, stream_of(call), data<T>(call->inputs[0]), n, sums);
+  HK_LAUNCH(sum_squares<T>, dim3((unsigned)chunks), dim3(kBlock), 0, stream_of(call), data<T>(call->inputs[0]), n, sums);
   HK_LAUNCH(mean_of_chunks, dim3(1), dim3(kBlock), 0, stream_of(call), sums, chunks, n, f32(call->outputs[0]));
   return launched(call);
 }
 int mean_square_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_as, call); }
-int mean_square_grad_prepare(hk_call* call, size_t*, void**) {
-  const char* op = "mean_square_grad";
-  if (expect_counts(call, op, 2, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
-  return expect(call, op, "dy", call->inputs[1], HK_F32, {1}) || expect_like(call, op, "dx", call->outputs[0], call->inputs[0]);
-}
 template <class T>
 int mean_square_grad_as(hk_call* call) {
   const int64_t n = elements(call->inputs[0]);
@@ -131,19 +120,11 @@ int mean_square_grad_as(hk_call* call) {
 }
 int mean_square_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], mean_square_grad_as, call); }
 
-hk_cost read_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {2 * n, 4 * n};
-}
-hk_cost grad_cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {4 * n, 8 * n};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, read_cost}, {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, grad_cost},
-            {"argmax", argmax_prepare, argmax_run, nullptr, argmax_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, read_cost},
-            {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, grad_cost})
+HK_OP_TABLE(cross_entropy, {"cross_entropy", cross_entropy_prepare, run, nullptr, cross_entropy_cost},
+            {"cross_entropy_grad", cross_entropy_grad_prepare, run_grad, nullptr, cross_entropy_grad_cost},
+            {"argmax", argmax_prepare, argmax_run, nullptr, argmax_cost}, {"mean_square", mean_square_prepare, mean_square_run, nullptr, mean_square_cost},
+            {"mean_square_grad", mean_square_grad_prepare, mean_square_grad_run, nullptr, mean_square_grad_cost})

@@ -1,22 +1,13 @@
-// add: a + b.  scale: factor * x.  cast: x as another of f32 and bf16.  select: gates[gate] ? a : b (how LayerDrop leaves a block out; the
-// gate is known on the host, so it is a copy).  gelu, gelu_grad: exact erf form.  dropout: see native/cpu/ops/dropout.cpp; one thread makes
-// one Philox block, four elements.
+// add, scale, cast, select (the gate is known on the host, so it is a copy), gelu, gelu_grad and dropout (one thread makes one Philox block, four
+// elements): the contracts are in ops/elementwise.h.
 #include "cuda/activate.cuh"
 #include "cuda/cast.cuh"
 #include "cuda/dropout.cuh"
+#include "ops/elementwise.h"
 
 namespace hk {
 namespace HK_ISA {
 namespace {
-
-int expect_unary(hk_call* call, const char* op) {
-  if (expect_counts(call, op, 1, 1) || expect_activation(call, op, "x", call->inputs[0], 0)) return 1;
-  return expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
-}
-int expect_binary(hk_call* call, const char* op) {
-  if (expect_counts(call, op, 2, 1) || expect_activation(call, op, "a", call->inputs[0], 0)) return 1;
-  return expect_like(call, op, "b", call->inputs[1], call->inputs[0]) || expect_like(call, op, "y", call->outputs[0], call->inputs[0]);
-}
 
 struct Add {
   __device__ float operator()(float a, float b) const { return a + b; }
@@ -58,21 +49,14 @@ __global__ void drop_kernel(Dropout dropout, const T* x, int64_t n, T* y) {
   }
 }
 
-int add_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "add"); }
 template <class T>
 int add_as(hk_call* call) { return map_two<T>(call, Add()); }
 int add_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_as, call); }
 
-int scale_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "scale"); }
 template <class T>
 int scale_as(hk_call* call) { return map_one<T>(call, Scale{(float)attribute(call, "factor", 1)}); }
 int scale_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], scale_as, call); }
 
-int cast_prepare(hk_call* call, size_t*, void**) {
-  if (expect_counts(call, "cast", 1, 1) || expect_activation(call, "cast", "x", call->inputs[0], 0)) return 1;
-  const hk_tensor& y = call->outputs[0];
-  return expect(call, "cast", "y", y, dtype_of(y), call->inputs[0].shape, call->inputs[0].rank);
-}
 template <class T>
 int cast_from(hk_call* call) {
   const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
@@ -86,23 +70,17 @@ int copy_to_output(hk_call* call, const hk_tensor& from) {
   cudaMemcpyAsync(call->outputs[0].data, from.data, (size_t)elements(from) * element_bytes(from), cudaMemcpyDeviceToDevice, stream_of(call));
   return launched(call);
 }
-int select_prepare(hk_call* call, size_t*, void**) {
-  return expect_binary(call, "select") || expect_integer(call, "select", "gate", -1, 0, call->n_gates - 1);
-}
-int select_run(hk_call* call) { return copy_to_output(call, call->inputs[call->gates[(int)attribute(call, "gate", -1)] ? 0 : 1]); }
+int select_run(hk_call* call) { return copy_to_output(call, selected(call)); }
 
-int gelu_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "gelu"); }
 int gelu_run(hk_call* call) {
   activate(stream_of(call), call->inputs[0], call->outputs[0]);
   return launched(call);
 }
 
-int gelu_grad_prepare(hk_call* call, size_t*, void**) { return expect_binary(call, "gelu_grad"); }
 template <class T>
 int gelu_grad_as(hk_call* call) { return map_two<T>(call, GeluGrad()); }
 int gelu_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], gelu_grad_as, call); }
 
-int dropout_prepare(hk_call* call, size_t*, void**) { return expect_unary(call, "dropout") || expect_dropout(call, "dropout"); }
 template <class T>
 int dropout_as(hk_call* call) {
   const Dropout dropout(call);
@@ -114,16 +92,11 @@ int dropout_as(hk_call* call) {
 }
 int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  return {n, n * (element_bytes(call->inputs[0]) * call->n_inputs + element_bytes(call->outputs[0]))};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(elementwise, {"add", add_prepare, add_run, nullptr, cost}, {"scale", scale_prepare, scale_run, nullptr, cost},
-            {"cast", cast_prepare, cast_run, nullptr, cost}, {"select", select_prepare, select_run, nullptr, cost},
-            {"gelu", gelu_prepare, gelu_run, nullptr, cost}, {"gelu_grad", gelu_grad_prepare, gelu_grad_run, nullptr, cost},
-            {"dropout", dropout_prepare, dropout_run, nullptr, cost})
+HK_OP_TABLE(elementwise, {"add", add_prepare, add_run, nullptr, binary_cost}, {"scale", scale_prepare, scale_run, nullptr, unary_cost},
+            {"cast", cast_prepare, cast_run, nullptr, unary_cost}, {"select", select_prepare, select_run, nullptr, unary_cost},
+            {"gelu", gelu_prepare, gelu_run, nullptr, gelu_cost}, {"gelu_grad", gelu_grad_prepare, gelu_grad_run, nullptr, gelu_cost},
+            {"dropout", dropout_prepare, dropout_run, nullptr, unary_cost})

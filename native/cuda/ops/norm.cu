@@ -1,10 +1,11 @@
-// layer_norm and add_layer_norm with their gradients: contracts in native/cpu/ops/layer_norm.cpp and add_layer_norm.cpp.
+// layer_norm and add_layer_norm with their gradients: the contracts are in ops/norm.h.
 // One warp a row: lanes walk the row three times (sum, squares about the mean, result), from the L1 cache after the first; no barrier. A lane
 // has N neighbours at a time: 8 where the width is a multiple of it, else 1.
 // The parameters' gradients are column sums over all rows: a second kernel, in a fixed order.
 #include "cuda/column_sums.cuh"
 #include "cuda/dropout.cuh"
 #include "cuda/map.cuh"
+#include "ops/norm.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -114,28 +115,11 @@ struct GammaValue {
   __device__ float operator()(int64_t r, int64_t c) const { return dy[r * width + c] * (x[r * width + c] - stats[2 * r]) * stats[2 * r + 1]; }
 };
 
-int expect_channels(hk_call* call, const char* op, const char* what, const hk_tensor& t, int64_t width) {
-  return expect(call, op, what, t, HK_F32, {width});
-}
-int expect_stats(hk_call* call, const char* op, const hk_tensor& t, const hk_tensor& x) {
-  return expect(call, op, "stats", t, HK_F32, {rows(x), 2});
-}
-int expect_eps(hk_call* call, const char* op) {
-  const double eps = attribute(call, "eps", 1e-5);
-  return eps >= 0 && eps < 1 ? 0 : fail(call, "%s: eps must be in [0, 1), got %g", op, eps);
-}
-int expect_parameter_gradients(hk_call* call, const char* op, const hk_tensor& dgamma, const hk_tensor& dbeta, int64_t width) {
-  return (present(dgamma) && expect_channels(call, op, "dgamma", dgamma, width)) ||
-         (present(dbeta) && expect_channels(call, op, "dbeta", dbeta, width));
-}
-size_t partial_bytes(const hk_tensor& x) { return (size_t)column_sum_floats(rows(x), last(x)) * sizeof(float); }
-
 template <class T>
 int run_norm(hk_call* call, const Residual<T>& residual, const hk_tensor& gamma, const hk_tensor& beta, T* out, float* stats) {
   const int64_t n = rows(call->inputs[0]), width = last(call->inputs[0]);
   const auto kernel = width % kNeighbours ? norm_kernel<1, T> : norm_kernel<kNeighbours, T>;
-  HK_LAUNCH(kernel, row_grid(n), dim3(kRowBlock), 0, stream_of(call), residual, f32(gamma), f32(beta), (float)attribute(call, "eps", 1e-5), n, width, out,
-            stats);
+  HK_LAUNCH(kernel, row_grid(n), dim3(kRowBlock), 0, stream_of(call), residual, f32(gamma), f32(beta), (float)eps_of(call), n, width, out, stats);
   return launched(call);
 }
 
@@ -154,14 +138,6 @@ int run_norm_grad(hk_call* call, const T* direct, T* dropped, const hk_tensor& d
   return launched(call);
 }
 
-int norm_prepare(hk_call* call, size_t*, void**) {
-  const char* op = "layer_norm";
-  if (expect_counts(call, op, 3, 2)) return 1;
-  const hk_tensor& x = call->inputs[0];
-  if (expect_activation(call, op, "x", x, 1) || expect_eps(call, op)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[1], last(x)) || expect_channels(call, op, "beta", call->inputs[2], last(x))) return 1;
-  return expect_like(call, op, "y", call->outputs[0], x) || expect_stats(call, op, call->outputs[1], x);
-}
 template <class T>
 int norm_as(hk_call* call) {
   const Residual<T> input = {data<T>(call->inputs[0]), nullptr, nullptr, Dropout(call)};
@@ -169,30 +145,17 @@ int norm_as(hk_call* call) {
 }
 int norm_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], norm_as, call); }
 
+size_t partial_bytes(const hk_tensor& x) { return (size_t)column_sum_floats(rows(x), last(x)) * sizeof(float); }
+
 int norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "layer_norm_grad";
-  if (expect_counts(call, op, 4, 3)) return 1;
-  const hk_tensor& x = call->inputs[0];
-  if (expect_activation(call, op, "x", x, 1)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[1], last(x)) || expect_stats(call, op, call->inputs[2], x)) return 1;
-  if (expect_like(call, op, "dy", call->inputs[3], x) || expect_like(call, op, "dx", call->outputs[0], x)) return 1;
-  *scratch_bytes = partial_bytes(x);
-  return expect_parameter_gradients(call, op, call->outputs[1], call->outputs[2], last(x));
+  if (expect_layer_norm_grad(call)) return 1;
+  *scratch_bytes = partial_bytes(call->inputs[0]);
+  return 0;
 }
 template <class T>
 int norm_grad_as(hk_call* call) { return run_norm_grad<T>(call, nullptr, nullptr, call->outputs[1], call->outputs[2]); }
 int norm_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], norm_grad_as, call); }
 
-int add_norm_prepare(hk_call* call, size_t*, void**) {
-  const char* op = "add_layer_norm";
-  if (expect_counts(call, op, 4, 3)) return 1;
-  const hk_tensor& x = call->inputs[0];
-  if (expect_activation(call, op, "x", x, 1) || expect_eps(call, op) || expect_dropout(call, op)) return 1;
-  if (expect_like(call, op, "y", call->inputs[1], x)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[2], last(x)) || expect_channels(call, op, "beta", call->inputs[3], last(x))) return 1;
-  if (expect_like(call, op, "h", call->outputs[0], x) || expect_like(call, op, "s", call->outputs[1], x)) return 1;
-  return expect_stats(call, op, call->outputs[2], x);
-}
 template <class T>
 int add_norm_as(hk_call* call) {
   const Residual<T> sum = {data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[1]), Dropout(call)};
@@ -201,16 +164,9 @@ int add_norm_as(hk_call* call) {
 int add_norm_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_as, call); }
 
 int add_norm_grad_prepare(hk_call* call, size_t* scratch_bytes, void**) {
-  const char* op = "add_layer_norm_grad";
-  if (expect_counts(call, op, 5, 4)) return 1;
-  const hk_tensor &s = call->inputs[0], &ds = call->inputs[4], &dy = call->outputs[1];
-  if (expect_activation(call, op, "s", s, 1) || expect_dropout(call, op)) return 1;
-  if (expect_channels(call, op, "gamma", call->inputs[1], last(s)) || expect_stats(call, op, call->inputs[2], s)) return 1;
-  if (expect_like(call, op, "dh", call->inputs[3], s) || expect_like(call, op, "dx", call->outputs[0], s)) return 1;
-  if (present(ds) && expect_like(call, op, "ds", ds, s)) return 1;
-  if (present(dy) && expect_like(call, op, "dy", dy, s)) return 1;
-  *scratch_bytes = partial_bytes(s);
-  return expect_parameter_gradients(call, op, call->outputs[2], call->outputs[3], last(s));
+  if (expect_add_layer_norm_grad(call)) return 1;
+  *scratch_bytes = partial_bytes(call->inputs[0]);
+  return 0;
 }
 template <class T>
 int add_norm_grad_as(hk_call* call) {
@@ -218,20 +174,11 @@ int add_norm_grad_as(hk_call* call) {
 }
 int add_norm_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_norm_grad_as, call); }
 
-double bytes_of(const hk_tensor& t) { return present(t) ? (double)elements(t) * (double)element_bytes(t) : 0; }
-
-hk_cost cost(const hk_call* call) {
-  const double n = (double)elements(call->inputs[0]);
-  double bytes = 0;
-  for (int i = 0; i < call->n_inputs; i++) bytes += bytes_of(call->inputs[i]);
-  for (int i = 0; i < call->n_outputs; i++) bytes += bytes_of(call->outputs[i]);
-  return {10 * n, bytes};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(norm, {"layer_norm", norm_prepare, norm_run, nullptr, cost}, {"layer_norm_grad", norm_grad_prepare, norm_grad_run, nullptr, cost},
-            {"add_layer_norm", add_norm_prepare, add_norm_run, nullptr, cost},
-            {"add_layer_norm_grad", add_norm_grad_prepare, add_norm_grad_run, nullptr, cost})
+HK_OP_TABLE(norm, {"layer_norm", layer_norm_prepare, norm_run, nullptr, layer_norm_cost},
+            {"layer_norm_grad", norm_grad_prepare, norm_grad_run, nullptr, layer_norm_grad_cost},
+            {"add_layer_norm", add_layer_norm_prepare, add_norm_run, nullptr, add_layer_norm_cost},
+            {"add_layer_norm_grad", add_norm_grad_prepare, add_norm_grad_run, nullptr, add_layer_norm_grad_cost})

@@ -1,4 +1,4 @@
-// Positional convolution (contract: native/cpu/ops/pos_conv.cpp). Each group's frames are copied side by side, c = D / G channels a frame, so
+// pos_conv and its gradient: the contract is in ops/pos_conv.h. Each group's frames are copied side by side, c = D / G channels a frame, so
 // that the k frames that make an output frame are one row of a matrix A. All three products are then one matrix product for each group:
 //   z = A(x) w      dx = A(dz) w, flipped in time      dw = dz' A(x)
 // In f32 the rows are views of the copy that overlap, a new one at each frame, and c is the product's width. The matrix library, and with
@@ -12,6 +12,7 @@
 #include "cuda/column_sums.cuh"
 #include "cuda/gelu.cuh"
 #include "cuda/gemm.h"
+#include "ops/pos_conv.h"
 
 namespace hk {
 namespace HK_ISA {
@@ -19,12 +20,18 @@ namespace {
 
 const int64_t kBlockFrames = 8;  // of bf16
 
-struct Sizes {
-  int64_t batch, time, width, groups, channels, kernel;  // channels: of a group
+struct Sizes : PosConvSizes {
   int64_t block;    // output frames of a row
   int64_t rows;     // of the copy, for one row of the batch
   int64_t columns;  // elements of a row
   int64_t stride;   // elements from one row to the next
+  explicit Sizes(const hk_call* call) : PosConvSizes(call) {
+    const bool blocks = is_bf16(call->inputs[0]);
+    block = blocks ? kBlockFrames : 1;
+    rows = blocks ? blocks_for(time, block) : time + kernel - 1;
+    columns = (block + kernel - 1) * channels;
+    stride = blocks ? columns : channels;
+  }
   int64_t taps() const { return kernel * channels; }
   int64_t copy() const { return groups * batch * rows * stride; }
   int64_t products() const { return groups * batch * rows * block * channels; }  // elements of z or dx
@@ -33,16 +40,6 @@ struct Sizes {
   // Rows of a group that lie within its copy. In f32 k - 1 of them stand between two rows of the batch, and make something that nobody reads.
   int64_t whole_rows() const { return batch * rows - (columns - stride) / channels; }
 };
-
-Sizes sizes_of(const hk_call* call) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  Sizes s = {x.shape[0], x.shape[1], x.shape[2], x.shape[2] / w.shape[1], w.shape[1], w.shape[2], 0, 0, 0, 0};
-  s.block = is_bf16(x) ? kBlockFrames : 1;
-  s.rows = is_bf16(x) ? blocks_for(s.time, s.block) : s.time + s.kernel - 1;
-  s.columns = (s.block + s.kernel - 1) * s.channels;
-  s.stride = is_bf16(x) ? s.columns : s.channels;
-  return s;
-}
 
 struct State {
   Gemm *z = nullptr, *dw = nullptr;  // z also makes dx: the same shape with other weights
@@ -53,18 +50,6 @@ struct State {
 };
 
 void release(void* state) { delete (State*)state; }
-
-int check(hk_call* call, const char* op) {
-  const hk_tensor &x = call->inputs[0], &w = call->inputs[1];
-  char text[96];
-  if (expect_activation(call, op, "x", x, 3) || expect_dense(call, op, "the weight", w, HK_F32, 3)) return 1;
-  if (x.rank != 3) return fail(call, "%s: x must be [B, T, D], got %s", op, describe(x, text));
-  const int64_t width = x.shape[2];
-  if (expect_integer(call, op, "groups", 1, 1, (double)width)) return 1;
-  const int64_t groups = (int64_t)attribute(call, "groups", 1);
-  if (width % groups) return fail(call, "%s: %lld channels do not divide into %lld groups", op, (long long)width, (long long)groups);
-  return expect(call, op, "the weight", w, HK_F32, {width, width / groups, w.shape[2]});
-}
 
 bool make_product(hk_call* call, const Sizes& s, State* made) {
   const int64_t width = s.block * s.channels;
@@ -207,16 +192,10 @@ size_t layout_bytes(const hk_call* call, const Sizes& s, bool gradient) {
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "pos_conv";
-  if (expect_counts(call, op, 3, 2) || check(call, op)) return 1;
-  const hk_tensor &x = call->inputs[0], &z = call->outputs[1];
-  if (expect_integer(call, op, "gelu", 0, 0, 1)) return 1;
-  if (present(z) && attribute(call, "gelu", 0) == 0) return fail(call, "%s: z is an output only with gelu = 1", op);
-  if (expect(call, op, "bias", call->inputs[2], HK_F32, {x.shape[2]}) || expect_like(call, op, "y", call->outputs[0], x)) return 1;
-  if (present(z) && expect_like(call, op, "z", z, x)) return 1;
+  if (expect_pos_conv(call)) return 1;
   State* made = new State;
   *state = made;
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   if (!make_product(call, s, made)) {
     release(made);
     *state = nullptr;
@@ -240,27 +219,24 @@ void finish(hk_call* call, const Sizes& s, const float* product, const float* bi
 
 template <class T>
 int run_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   const Layout<T> l = layout<T>(call, s, false);
-  pad(call, s, call->inputs[0], s.kernel / 2, l.x);
+  pad(call, s, call->inputs[0], s.before_x, l.x);
   if (convolve(call, s, l, l.x, false)) return 1;
-  finish(call, s, l.product, f32(call->inputs[2]), attribute(call, "gelu", 0) == 1, data<T>(call->outputs[1]), data<T>(call->outputs[0]));
+  finish(call, s, l.product, f32(call->inputs[2]), has_gelu(call), data<T>(call->outputs[1]), data<T>(call->outputs[0]));
   return launched(call);
 }
 int run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_as, call); }
 
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
-  const char* op = "pos_conv_grad";
-  if (expect_counts(call, op, 3, 3) || check(call, op)) return 1;
-  const hk_tensor &x = call->inputs[0], *out = call->outputs;
-  if (expect_like(call, op, "dz", call->inputs[2], x) || (present(out[0]) && expect_like(call, op, "dx", out[0], x))) return 1;
-  if (expect_like(call, op, "dw", out[1], call->inputs[1]) || expect(call, op, "dbias", out[2], HK_F32, {x.shape[2]})) return 1;
+  if (expect_pos_conv_grad(call)) return 1;
   State* made = new State;
   *state = made;
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
   const int64_t width = s.block * s.channels, copy = s.batch * s.rows * s.stride;
   if (make_product(call, s, made))  // dz: the frames of a row that the row's outputs are
-    made->dw = Gemm::make(call, {width, s.columns, s.whole_rows(), 1, s.stride, s.stride, 1, s.columns, false, false, dtype_of(x), HK_F32,
+    made->dw = Gemm::make(call, {width, s.columns, s.whole_rows(), 1, s.stride, s.stride, 1, s.columns, false, false, dtype, HK_F32,
                                  s.groups, copy, copy, width * s.columns, s.channels});
   if (!made->dw) {
     release(made);
@@ -274,17 +250,16 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
 
 template <class T>
 int run_grad_as(hk_call* call) {
-  const Sizes s = sizes_of(call);
+  const Sizes s(call);
   const Layout<T> l = layout<T>(call, s, true);
   const hk_tensor &dz = call->inputs[2], &dx = call->outputs[0];
-  const int64_t before = s.kernel - 1 - s.kernel / 2;
-  pad(call, s, dz, before, l.dz);
+  pad(call, s, dz, s.before_z, l.dz);
   if (present(dx)) {
     if (convolve(call, s, l, l.dz, true)) return 1;
     finish(call, s, l.product, nullptr, false, (T*)nullptr, data<T>(dx));
   }
-  pad(call, s, call->inputs[0], s.kernel / 2, l.x);
-  if (((const State*)call->state)->dw->run(call, l.dz + before * s.channels, l.x, l.dw, nullptr, l.own)) return 1;
+  pad(call, s, call->inputs[0], s.before_x, l.x);
+  if (((const State*)call->state)->dw->run(call, l.dz + s.before_z * s.channels, l.x, l.dw, nullptr, l.own)) return 1;
   if (s.block > 1)
     HK_LAUNCH(fold_kernel, dim3((unsigned)s.width), dim3(kBlock), 0, stream_of(call), s.block, s.channels, s.taps(), l.dw);
   HK_LAUNCH(unpack_kernel, element_grid(s.weights()), dim3(kBlock), 0, stream_of(call), l.dw, s, f32(call->outputs[1]));
@@ -293,19 +268,8 @@ int run_grad_as(hk_call* call) {
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[0], run_grad_as, call); }
 
-hk_cost cost(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel;
-  return {2.0 * n * reach, element_bytes(call->inputs[0]) * n * (present(call->outputs[1]) ? 3 : 2) + 4.0 * s.width * reach};
-}
-hk_cost cost_grad(const hk_call* call) {
-  const Sizes s = sizes_of(call);
-  const double n = (double)s.batch * s.time * s.width, reach = (double)s.channels * s.kernel, times = present(call->outputs[0]) ? 2 : 1;
-  return {2.0 * times * n * reach, element_bytes(call->inputs[0]) * n * (1 + times) + 8.0 * s.width * reach};
-}
-
 }  // namespace
 }  // namespace HK_ISA
 }  // namespace hk
 
-HK_OP_TABLE(pos_conv, {"pos_conv", prepare, run, release, cost}, {"pos_conv_grad", prepare_grad, run_grad, release, cost_grad})
+HK_OP_TABLE(pos_conv, {"pos_conv", prepare, run, release, pos_conv_cost}, {"pos_conv_grad", prepare_grad, run_grad, release, pos_conv_grad_cost})

@@ -163,6 +163,12 @@ bool run_block() {
 
 }  // namespace
 
+void submit(cudaStream_t stream, std::function<void()> work) {
+  if (!stream) return work();
+  Stream* s = (Stream*)stream;
+  (s->recording ? *s->recording : s->waiting).push_back(std::move(work));
+}
+
 void set_seed(uint64_t seed) { random_state = seed * 0x9E3779B97F4A7C15ull + 1; }
 
 void wait_for_block() { wait_in(State::at_block); }

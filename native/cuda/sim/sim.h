@@ -4,6 +4,8 @@
 // not there gives other results than the CPU's. Found and reported as the launch's error instead of a hang: a barrier that some
 // threads do not reach, a shuffle whose mask names lanes that do something else, shared memory that was not asked for. Shared memory holds NaN when a block begins.
 // Kernels stand in anonymous namespaces (shared arrays are static there).
+// What is put on a stream runs when somebody waits for the stream, with the arguments as they were at the launch; without a stream
+// (nullptr) it runs at once.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -11,6 +13,9 @@
 #include <string.h>
 
 #include <functional>
+#include <tuple>
+#include <type_traits>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -36,6 +41,12 @@ extern dim3 thread_index, block_index, block_size, grid_size;
 extern unsigned char* dynamic_shared;
 enum class WarpOp { sync, exchange, mma, ldmatrix };
 
+struct Stream {
+  std::vector<std::function<void()>>  waiting;
+  std::vector<std::function<void()>>* recording = nullptr;  // where it goes instead, between the begin and the end of a recording
+};
+void  submit(cudaStream_t stream, std::function<void()> work);
+
 void  set_seed(uint64_t seed);  // of the order of threads and blocks
 void  launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned char* static_begin, unsigned char* static_end,
              const std::function<void()>& body);
@@ -57,6 +68,15 @@ T exchange(unsigned mask, T value, int from) {
   return value;
 }
 
+template <class... Parameters, class... Arguments>
+void submit_launch(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, unsigned char* static_begin,
+                   unsigned char* static_end, Arguments&&... arguments) {
+  const std::tuple<std::remove_const_t<Parameters>...> kept(std::forward<Arguments>(arguments)...);
+  submit(stream, [=] {
+    launch((const void*)kernel, grid, block, shared, static_begin, static_end, [&] { std::apply(kernel, kept); });
+  });
+}
+
 }  // namespace sim
 }  // namespace hk
 
@@ -72,12 +92,12 @@ template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* kernel, int, int bytes) {
   return hk_sim_allow_shared((const void*)kernel, bytes);
 }
-static inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
-  memset(data, value, bytes);
+static inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
+  hk::sim::submit(stream, [=] { memset(data, value, bytes); });
   return cudaSuccess;
 }
-static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t) {
-  memcpy(to, from, bytes);
+static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t stream) {
+  hk::sim::submit(stream, [=] { memcpy(to, from, bytes); });
   return cudaSuccess;
 }
 
@@ -100,4 +120,4 @@ extern unsigned char __stop_hk_sim_shared[] __attribute__((weak, visibility("hid
 
 #define HK_SHARED(type, name) type* name = reinterpret_cast<type*>(hk::sim::dynamic_shared)
 #define HK_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  ((void)(stream), hk::sim::launch((const void*)kernel, grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared, [&] { kernel(__VA_ARGS__); }))
+  hk::sim::submit_launch(stream, kernel, grid, block, shared, __start_hk_sim_shared, __stop_hk_sim_shared __VA_OPT__(, ) __VA_ARGS__)

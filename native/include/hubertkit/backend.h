@@ -40,7 +40,7 @@ typedef struct hk_call {
   const hk_tensor*    inputs;
   const hk_tensor*    outputs;
   const hk_attribute* attributes;
-  const uint8_t*      gates;   // 1: open. Gates are numbered by the program; `select` reads one
+  const uint8_t*      gates;   // 1: open. Gates are numbered by the program; an op may read the one that its attribute `gate` names
   void*    scratch;            // as many bytes as prepare asked for, 64-byte aligned; holds nothing between runs
   void*    state;              // what prepare created
   const uint64_t* random;      // {seed, draw}, in the memory of the tensors: Philox keyed by seed, counted by (draw, attribute

@@ -101,7 +101,9 @@ static inline int expect_dense(hk_call* call, const char* op, const char* what, 
 
 // 0 when `t` is an activation: f32 or bf16, as expect_dense.
 static inline int expect_activation(hk_call* call, const char* op, const char* what, const hk_tensor& t, int min_rank) {
-  return expect_dense(call, op, what, t, is_bf16(t) ? HK_BF16 : HK_F32, min_rank);
+  char text[96];
+  if (!is_activation(t)) return fail(call, "%s: %s must be f32 or bf16, got %s", op, what, describe(t, text));
+  return expect_dense(call, op, what, t, t.dtype, min_rank);
 }
 
 static inline int expect_like(hk_call* call, const char* op, const char* what, const hk_tensor& t, const hk_tensor& like) {
@@ -120,6 +122,14 @@ static inline int expect_dropout(hk_call* call, const char* op) {
   const double p = attribute(call, "dropout", 0);
   if (!(p >= 0 && p < 1)) return fail(call, "%s: dropout must be in [0, 1), got %g", op, p);
   return expect_integer(call, op, "stream", 0, 0, 4294967295.0);
+}
+
+static inline bool has_gelu(const hk_call* call) { return attribute(call, "gelu", 0) != 0; }
+
+// 0 when attribute "gelu" is 0 or 1, and the value before it, z, an output only with 1.
+static inline int expect_gelu(hk_call* call, const char* op, const hk_tensor& z) {
+  if (expect_integer(call, op, "gelu", 0, 0, 1)) return 1;
+  return present(z) && !has_gelu(call) ? fail(call, "%s: z is an output only with gelu = 1", op) : 0;
 }
 
 // A length read from a tensor cannot be trusted: into [0, frames].
