@@ -112,7 +112,8 @@ template <class T>
 int run_wave(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
   const hk_tensor *in = call->inputs, *out = call->outputs;
-  HK_LAUNCH(wave_kernel<T>, wave_grid(s), dim3(kWaveThreads), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), has_gelu(call), data<T>(out[1]), data<T>(out[0]));
+  HK_LAUNCH(wave_kernel<T>, wave_grid(s), dim3(kWaveThreads), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), has_gelu(call),
+            data<T>(out[1]), data<T>(out[0]));
   return launched(call);
 }
 
