@@ -83,6 +83,17 @@ static inline size_t tile_bytes(const AttentionSizes& z, int tiles, int squares)
   return (size_t)(tiles * kTile * (z.depth + 1) + squares * kTile * (kTile + 1)) * sizeof(float);
 }
 
+// Bit kSide i + j: dropout keeps the thread's element (i, j); `first` is the number of (0, 0). One after the other: sixteen generators at a
+// time would take the registers of the scores.
+__device__ static inline uint32_t kept_elements(const AttentionSizes& z, const Dropout& dropout, int64_t first) {
+  if (!dropout.on()) return ~0u;
+  uint32_t kept = 0;
+#pragma unroll 1
+  for (int e = 0; e < kSide * kSide; e++)
+    if (dropout.factor_of((uint64_t)(first + e / kSide * z.frames + 16 * (e % kSide))) > 0) kept |= 1u << e;
+  return kept;
+}
+
 // ---- forward ---- grid (query tiles, batch x heads)
 
 template <int COLUMNS, class T>
@@ -101,6 +112,7 @@ static __global__ void __launch_bounds__(256) attend(AttentionSizes z, Dropout d
     load_tile(z, head + z.width, row, begin, length, 1, k);
     load_tile(z, head + 2 * z.width, row, begin, length, 1, v);
     __syncthreads();
+    const uint32_t kept = kept_elements(z, dropout, (pair * z.frames + first + kSide * ty) * z.frames + begin + tx);
     float s[kSide][kSide];
     tile_product(z, q, k, ty, tx, s);
 #pragma unroll
@@ -113,12 +125,11 @@ static __global__ void __launch_bounds__(256) attend(AttentionSizes z, Dropout d
       }
       top = fmaxf(max_of_row(top), maximum[i]);
       const float shrink = expf(maximum[i] - top);
-      const uint64_t element = (uint64_t)(pair * z.frames + first + kSide * ty + i) * (uint64_t)z.frames + (uint64_t)(begin + tx);
 #pragma unroll
       for (int j = 0; j < kSide; j++) {
         const float probability = expf(s[i][j] - top);
         sum += probability;
-        p[(kSide * ty + i) * (kTile + 1) + tx + 16 * j] = probability * dropout.factor_of(element + 16 * (uint64_t)j);
+        p[(kSide * ty + i) * (kTile + 1) + tx + 16 * j] = probability * (kept >> (kSide * i + j) & 1 ? dropout.scale : 0.0f);
       }
       maximum[i] = top;
       total[i] = total[i] * shrink + sum_of_row(sum);
@@ -189,6 +200,7 @@ struct Head {
 // From the four tiles: probabilities after dropout (p) and the gradient of the scores (ds), zero outside of the frames and the length.
 __device__ static inline void score_gradients(const AttentionSizes& z, const Dropout& dropout, const Tiles& t, int64_t pair, int64_t query, int64_t key, int64_t length,
                                 const float* lse, const float* delta, int ty, int tx) {
+  const uint32_t kept = kept_elements(z, dropout, (pair * z.frames + query + kSide * ty) * z.frames + key + tx);
   float s[kSide][kSide], d[kSide][kSide];
   tile_product(z, t.q, t.k, ty, tx, s);
   tile_product(z, t.d_o, t.v, ty, tx, d);
@@ -198,7 +210,7 @@ __device__ static inline void score_gradients(const AttentionSizes& z, const Dro
       const int64_t m = key + tx + 16 * j;
       const bool inside = n < z.frames && m < length;
       const float probability = inside ? expf(s[i][j] - lse[n]) : 0.0f;
-      const float factor = dropout.factor_of((uint64_t)(pair * z.frames + n) * (uint64_t)z.frames + (uint64_t)m);
+      const float factor = kept >> (kSide * i + j) & 1 ? dropout.scale : 0.0f;
       const int at = (kSide * ty + i) * (kTile + 1) + tx + 16 * j;
       t.p[at] = probability * factor;
       t.ds[at] = inside ? probability * (d[i][j] * factor - delta[n]) : 0.0f;
@@ -256,10 +268,15 @@ static __global__ void __launch_bounds__(256) key_gradient(AttentionSizes z, Dro
 
 // ---- host side ----
 
-// body(Depth<N>()): 64 of base and large, 80 of xlarge, kMostDepth at most.
-template <class Body>
+// body(Depth<N>()): 64 of base and large, 80 of xlarge, kMostDepth at most. bf16 comes here with other depths than these models have, and
+// makes do with the last.
+template <class T, class Body>
 int with_depth(const AttentionSizes& z, const Body& body) {
-  return z.depth <= 64 ? body(Depth<64>()) : z.depth <= 80 ? body(Depth<80>()) : body(Depth<kMostDepth>());
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (z.depth <= 64) return body(Depth<64>());
+    if (z.depth <= 80) return body(Depth<80>());
+  }
+  return body(Depth<kMostDepth>());
 }
 
 static inline dim3 grid(const AttentionSizes& z) { return dim3((unsigned)blocks_for(z.frames, kTile), (unsigned)z.pairs()); }
@@ -267,14 +284,14 @@ static inline dim3 grid(const AttentionSizes& z) { return dim3((unsigned)blocks_
 template <class T>
 int allow_attend(hk_call* call) {
   const AttentionSizes z(call);
-  return with_depth(z, [&](auto depth) { return allow_shared(call, attend<decltype(depth)::value / 16, T>, tile_bytes(z, 3, 1)); });
+  return with_depth<T>(z, [&](auto depth) { return allow_shared(call, attend<decltype(depth)::value / 16, T>, tile_bytes(z, 3, 1)); });
 }
 
 template <class T>
 int run_attend(hk_call* call) {
   const AttentionSizes z(call);
   const Dropout dropout(call);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     const auto kernel = attend<decltype(depth)::value / 16, T>;
     HK_LAUNCH(kernel, grid(z), dim3(kThreads), tile_bytes(z, 3, 1), stream_of(call), z, dropout, data<T>(call->inputs[0]), i32(call->inputs[1]),
               data<T>(call->outputs[0]), f32(call->outputs[1]));
@@ -285,7 +302,7 @@ int run_attend(hk_call* call) {
 template <class T>
 int allow_gradients(hk_call* call) {
   const AttentionSizes z(call);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     return allow_shared(call, query_gradient<decltype(depth)::value / 16, T>, tile_bytes(z, 4, 2)) ||
            allow_shared(call, key_gradient<decltype(depth)::value / 16, T>, tile_bytes(z, 4, 2));
   });
@@ -302,7 +319,7 @@ int run_gradients(hk_call* call) {
   float* delta = (float*)call->scratch;
   const cudaStream_t stream = stream_of(call);
   HK_LAUNCH(row_products<T>, dim3((unsigned)blocks_for(z.pairs() * z.frames, 256)), dim3(256), 0, stream, z, o, d_o, delta);
-  return with_depth(z, [&](auto depth) {
+  return with_depth<T>(z, [&](auto depth) {
     const size_t shared = tile_bytes(z, 4, 2);
     const auto of_queries = query_gradient<decltype(depth)::value / 16, T>, of_keys = key_gradient<decltype(depth)::value / 16, T>;
     HK_LAUNCH(of_queries, grid(z), dim3(kThreads), shared, stream, z, dropout, qkv, lengths, lse, d_o, delta, dqkv);
