@@ -66,7 +66,8 @@ async function fastest(
   store.initialiseAll(1);
   await using program = await g.compile(store);
   const random = pseudoRandom(1);
-  const x = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random() - 0.5);
+  const x = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  for (let i = 0; i < x.length; i++) x[i] = random() - 0.5;
   const runs: OpProfile[] = [];
   for (let i = 0; i < 8; i++) {
     await program.run({ x }, { profile: true });

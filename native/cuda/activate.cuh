@@ -1,20 +1,18 @@
 // y = GELU(z); z and y may be the same.
 #pragma once
 #include "cuda/gelu.cuh"
-#include "cuda/reduce.cuh"
+#include "cuda/map.cuh"
 
 namespace hk {
 namespace HK_ISA {
 
-template <class T>
-static __global__ void activate_kernel(const T* z, T* y, int64_t n) {
-  const int64_t i = element_index();
-  if (i < n) y[i] = gelu(z[i]);
-}
+struct Gelu {
+  __device__ float operator()(float z) const { return gelu(z); }
+};
 
 template <class T>
 static inline void activate_as(cudaStream_t stream, const hk_tensor& z, const hk_tensor& y) {
-  HK_LAUNCH(activate_kernel<T>, element_grid(elements(y)), dim3(kBlock), 0, stream, data<T>(z), data<T>(y), elements(y));
+  map(stream, Gelu(), elements(y), data<T>(y), (const T*)z.data);
 }
 static inline void activate(cudaStream_t stream, const hk_tensor& z, const hk_tensor& y) {
   if (is_bf16(y)) activate_as<bf16>(stream, z, y);

@@ -42,7 +42,8 @@ int enter(const hk_backend* self) { return checked(cudaSetDevice(self->device));
 void* allocate(const hk_backend* self, size_t bytes) {
   void* data = nullptr;
   if (enter(self) || allocated(cudaMalloc(&data, bytes ? bytes : 1))) return nullptr;
-  if (checked(cudaMemset(data, 0, bytes))) {
+  // The zeros come on the default stream, which the programs' streams do not wait for.
+  if (checked(cudaMemset(data, 0, bytes)) || checked(cudaStreamSynchronize(nullptr))) {
     cudaFree(data);
     return nullptr;
   }

@@ -1,24 +1,19 @@
 // Activations are f32 or bf16: kernels are templates of the element type, which converts to and from float where it is read and stored.
 // Here: casts, weights as the matrix products take them, and f32 copies for ops that compute in f32 alone.
 #pragma once
-#include "cuda/reduce.cuh"
+#include "cuda/map.cuh"
 
 namespace hk {
 namespace HK_ISA {
 
 static inline void* element_at(const hk_tensor& t, int64_t i) { return (char*)t.data + (size_t)i * element_bytes(t); }
 
-template <class T, class U>
-static __global__ void cast_kernel(const T* x, U* y, int64_t n) {
-  const int64_t i = element_index();
-  if (i < n) y[i] = (float)x[i];
-}
+struct Same {
+  __device__ float operator()(float x) const { return x; }
+};
 
 template <class T, class U>
-static inline void cast(cudaStream_t stream, const T* x, U* y, int64_t n) {
-  const auto kernel = cast_kernel<T, U>;
-  HK_LAUNCH(kernel, element_grid(n), dim3(kBlock), 0, stream, x, y, n);
-}
+static inline void cast(cudaStream_t stream, const T* x, U* y, int64_t n) { map(stream, Same(), n, y, x); }
 
 // Scratch for one copy of a weight as its products with x take it: none in f32.
 static inline size_t weight_bytes(const hk_tensor& x, const hk_tensor& w) {

@@ -30,6 +30,7 @@ static __global__ void add_chunks(const float* partial, int64_t chunks, int64_t 
   const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= width) return;
   float sum = 0;
+#pragma unroll 16  // so many loads are under way at a time: few threads have much to read
   for (int64_t i = 0; i < chunks; i++) sum += partial[i * width + c];
   out[c] += sum;
 }
@@ -41,10 +42,15 @@ static inline void sum_chunks(cudaStream_t stream, Value value, int64_t rows, in
   HK_LAUNCH(sum_chunk<Value>, grid, dim3(32, 8), 0, stream, value, rows, width, partial);
 }
 
+// out[c] += the sums of the chunks, in order.
+static inline void add_chunk_sums(cudaStream_t stream, const float* partial, int64_t chunks, int64_t width, float* out) {
+  HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, chunks, width, out);
+}
+
 template <class Value>
 static inline void add_column_sums_of(cudaStream_t stream, Value value, int64_t rows, int64_t width, float* partial, float* out) {
   sum_chunks(stream, value, rows, width, partial);
-  HK_LAUNCH(add_chunks, dim3((unsigned)blocks_for(width, 128)), dim3(128), 0, stream, partial, blocks_for(rows, kRowsOfChunk), width, out);
+  add_chunk_sums(stream, partial, blocks_for(rows, kRowsOfChunk), width, out);
 }
 
 template <class T>

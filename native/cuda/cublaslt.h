@@ -12,7 +12,8 @@ enum DataType { kR32F = 0, kR16BF = 14 };
 enum MatmulAttribute { kTransA = 3, kTransB = 4, kEpilogue = 7, kBiasPointer = 8 };
 enum Epilogue { kEpilogueDefault = 1, kEpilogueBias = 4 };
 enum LayoutAttribute { kBatchCount = 5, kStridedBatchOffset = 6 };
-enum PreferenceAttribute { kMaxWorkspaceBytes = 1, kMinAlignmentA = 5, kMinAlignmentB = 6, kMinAlignmentC = 7, kMinAlignmentD = 8 };
+enum ReductionScheme { kInComputeType = 2 };
+enum PreferenceAttribute { kMaxWorkspaceBytes = 1, kReductionSchemes = 3, kMinAlignmentA = 5, kMinAlignmentB = 6, kMinAlignmentC = 7, kMinAlignmentD = 8 };
 
 struct Algorithm { uint64_t data[8]; };
 struct Heuristic {

@@ -28,6 +28,23 @@ struct Dropout {
   HK_ANYWHERE float factor(uint32_t word) const { return word >= threshold ? scale : 0.0f; }
   HK_ANYWHERE float factor_of(uint64_t element) const { return on() ? factor(words(element / 4).word[element % 4]) : 1.0f; }
 
+  // Of elements first .. first + N - 1: one, or whole blocks.
+  template <int N>
+  __device__ void factors(uint64_t first, float (&factor_of_each)[N]) const {
+    static_assert(N == 1 || N % 4 == 0, "an element, or whole blocks");
+    if constexpr (N == 1) {
+      factor_of_each[0] = factor_of(first);
+    } else {
+#pragma unroll
+      for (int block = 0; block < N / 4; block++) {
+        Philox4 made = {};
+        if (on()) made = words(first / 4 + block);
+#pragma unroll
+        for (int i = 0; i < 4; i++) factor_of_each[4 * block + i] = on() ? factor(made.word[i]) : 1.0f;
+      }
+    }
+  }
+
   // Bit i: element first + i is kept. Four blocks where the elements begin with one, else five.
   __device__ uint32_t kept_16(uint64_t first) const {
     const uint64_t block = first / 4;

@@ -12,7 +12,7 @@ namespace {
 
 // grid (n / kTile, m / kTile, batch), block kTileThreads.
 template <class T, class C>
-__global__ void __launch_bounds__(kTileThreads) tile_gemm(GemmShape s, const T* a, const T* b, C* c, const float* bias) {
+__global__ void __launch_bounds__(kTileThreads, 2) tile_gemm(GemmShape s, const T* a, const T* b, C* c, const float* bias) {
   __shared__ TilePanels panels;
   a += blockIdx.z * s.a_batch;
   b += blockIdx.z * s.b_batch;
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kTileThreads) tile_gemm(GemmShape s, const T* 
   for (int i = 0; i < kSide; i++)
 #pragma unroll
     for (int j = 0; j < kSide; j++) {
-      const int64_t m = m0 + tile_row() + i, n = n0 + tile_column() + j;
+      const int64_t m = m0 + tile_row(i), n = n0 + tile_column(j);
       if (m >= s.m || n >= s.n) continue;
       C* to = c + m * s.ldc + n;
       *to = sums[i][j] + (s.bias ? bias[n] : 0.0f) + (s.accumulate ? (float)*to : 0.0f);

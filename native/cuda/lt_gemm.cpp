@@ -1,5 +1,6 @@
 // Row-major C[m, n] = A B is column-major C'[n, m] = B' A': B is the first operand of the library and A the second. Sums are f32, of f32
-// (no TF32) or of bf16. The algorithm is the library's first proposal, asked for once for each shape.
+// (no TF32) or of bf16, also where K is split: parts that are added up in bf16 would be rounded more than once. The algorithm is the
+// library's first proposal, asked for once for each shape.
 #include "cuda/lt_gemm.h"
 
 #include <cuda_runtime.h>
@@ -16,6 +17,8 @@ namespace HK_ISA {
 namespace {
 
 const size_t kMostWorkspace = 32u << 20;
+const size_t kAlignment = 256;  // of the workspace
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // The library's handle of the current device; NULL when there is none.
 lt::Handle handle_of(const lt::Library* library) {
@@ -53,12 +56,12 @@ class LtGemm final : public Gemm {
     if (matmul_) lt_->destroy_matmul(matmul_);
   }
   bool good() const { return good_; }
-  size_t scratch_bytes() const override { return bias_bytes() + chosen_.workspace; }
+  size_t scratch_bytes() const override { return bias_bytes() + (chosen_.workspace ? kAlignment + chosen_.workspace : 0); }
   int run(hk_call* call, const void* a, const void* b, void* c, const float* f32_bias, void* scratch) const override {
     const float one = 1, beta = shape_.accumulate ? 1.0f : 0.0f;
     const void* bias = bias_bytes() ? scratch : f32_bias;
     if (bias_bytes()) round_to_bf16(call->stream, f32_bias, shape_.n, scratch);
-    void* workspace = (char*)scratch + bias_bytes();
+    void* workspace = chosen_.workspace ? (void*)aligned((uintptr_t)scratch + bias_bytes()) : nullptr;
     int status = shape_.bias ? lt_->set_matmul(matmul_, lt::kBiasPointer, &bias, sizeof bias) : 0;
     if (status == 0)
       status = lt_->matmul(handle_, matmul_, &one, b, a_, a, b_, &beta, c, c_, c, c_, &chosen_.algorithm, workspace, chosen_.workspace, call->stream);
@@ -67,7 +70,7 @@ class LtGemm final : public Gemm {
 
  private:
   // Scratch for the bias in bf16: the library knows no f32 bias for a C of bf16.
-  size_t bias_bytes() const { return shape_.bias && shape_.c == HK_BF16 ? ((size_t)shape_.n * 2 + 255) / 256 * 256 : 0; }
+  size_t bias_bytes() const { return shape_.bias && shape_.c == HK_BF16 ? aligned((size_t)shape_.n * 2) : 0; }
   bool layout(lt::Handle* made, hk_dtype dtype, const Operand& o, int64_t stride) {
     const int32_t count = (int32_t)shape_.batch;
     return lt_->create_layout(made, dtype == HK_BF16 ? lt::kR16BF : lt::kR32F, o.rows, o.columns, o.leading) == 0 &&
@@ -100,10 +103,12 @@ class LtGemm final : public Gemm {
     }
     lt::Handle preference = nullptr;
     if (lt_->create_preference(&preference) != 0) return false;
-    const Alignment aligned = alignment_of(s);
+    const Alignment pointers = alignment_of(s);
+    const uint32_t reductions = lt::kInComputeType;
     int status = lt_->set_preference(preference, lt::kMaxWorkspaceBytes, &kMostWorkspace, sizeof kMostWorkspace), count = 0;
-    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB}) status |= lt_->set_preference(preference, attribute, &aligned.inputs, sizeof aligned.inputs);
-    for (int attribute : {lt::kMinAlignmentC, lt::kMinAlignmentD}) status |= lt_->set_preference(preference, attribute, &aligned.output, sizeof aligned.output);
+    status |= lt_->set_preference(preference, lt::kReductionSchemes, &reductions, sizeof reductions);
+    for (int attribute : {lt::kMinAlignmentA, lt::kMinAlignmentB}) status |= lt_->set_preference(preference, attribute, &pointers.inputs, sizeof pointers.inputs);
+    for (int attribute : {lt::kMinAlignmentC, lt::kMinAlignmentD}) status |= lt_->set_preference(preference, attribute, &pointers.output, sizeof pointers.output);
     if (status == 0) status = lt_->heuristics(handle_, matmul_, a_, b_, c_, c_, preference, 1, &chosen_, &count);
     lt_->destroy_preference(preference);
     if (status != 0 || count < 1 || chosen_.state != 0) return false;

@@ -7,21 +7,24 @@
 namespace hk {
 namespace HK_ISA {
 
-const int kTile = 64, kTileDepth = 16, kSide = 4, kTileThreads = (kTile / kSide) * (kTile / kSide);
+const int kTile = 128, kTileDepth = 16, kSide = 8, kTileThreads = (kTile / kSide) * (kTile / kSide);
 
-typedef float TilePanel[kTileDepth][kTile + 1];
-struct TilePanels { TilePanel left, right; };  // in shared memory
+// In shared memory; rows begin at multiples of 16 bytes, so that four numbers come in one piece.
+typedef float TilePanel[kTileDepth][kTile + 4];
+struct alignas(16) TilePanels { TilePanel left, right; };
+struct alignas(16) Four { float x[4]; };
 
-// Of the running thread's elements, the first row and column within the tile.
-__device__ static inline int tile_row() { return (int)threadIdx.x / (kTile / kSide) * kSide; }
-__device__ static inline int tile_column() { return (int)threadIdx.x % (kTile / kSide) * kSide; }
+// Rows and columns of the running thread's elements within the tile. The columns are pieces of four, each beside those of the next thread,
+// which lie in other banks.
+__device__ static inline int tile_row(int i) { return (int)threadIdx.x / (kTile / kSide) * kSide + i; }
+__device__ static inline int tile_column(int j) { return j / 4 * (4 * kTile / kSide) + (int)threadIdx.x % (kTile / kSide) * 4 + j % 4; }
 
 // The first kTile rows and kTileDepth columns of a matrix that begins at x and has `rows` and `columns` of them; zero outside.
 // Neighbouring threads read neighbouring addresses.
 template <class T>
 __device__ static inline void load_panel(const T* x, int64_t rows, int64_t columns, int64_t row, int64_t column, TilePanel& panel) {
   const int height = rows < kTile ? (int)rows : kTile, depth = columns < kTileDepth ? (int)columns : kTileDepth;
-#pragma unroll 2
+#pragma unroll 4
   for (int e = (int)threadIdx.x; e < kTile * kTileDepth; e += kTileThreads) {
     const int i = column == 1 ? e / kTileDepth : e % kTile, k = column == 1 ? e % kTileDepth : e / kTile;
     panel[k][i] = i < height && k < depth ? (float)x[i * row + k * column] : 0.0f;
@@ -32,7 +35,6 @@ __device__ static inline void load_panel(const T* x, int64_t rows, int64_t colum
 template <class T>
 __device__ static inline void add_tile_product(const GemmShape& s, const T* a, const T* b, int64_t m0, int64_t n0, TilePanels& panels,
                                                float (&sums)[kSide][kSide]) {
-  const int row = tile_row(), column = tile_column();
   a += m0 * s.a_row;
   b += n0 * s.b_column;
   for (int64_t k0 = 0; k0 < s.k; k0 += kTileDepth) {
@@ -40,11 +42,18 @@ __device__ static inline void add_tile_product(const GemmShape& s, const T* a, c
     load_panel(b + k0 * s.b_row, s.n - n0, s.k - k0, s.b_column, s.b_row, panels.right);
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < kTileDepth; k++)
+    for (int k = 0; k < kTileDepth; k++) {
+      Four left[kSide / 4], right[kSide / 4];
+#pragma unroll
+      for (int i = 0; i < kSide; i += 4) {
+        left[i / 4] = *(const Four*)&panels.left[k][tile_row(i)];
+        right[i / 4] = *(const Four*)&panels.right[k][tile_column(i)];
+      }
 #pragma unroll
       for (int i = 0; i < kSide; i++)
 #pragma unroll
-        for (int j = 0; j < kSide; j++) sums[i][j] += panels.left[k][row + i] * panels.right[k][column + j];
+        for (int j = 0; j < kSide; j++) sums[i][j] += left[i / 4].x[i % 4] * right[j / 4].x[j % 4];
+    }
     __syncthreads();
   }
 }

@@ -12,7 +12,7 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int64_t kChunk = 512;  // frames
+const int64_t kChunk = 128;  // frames; few, so that the blocks of the last wave are soon done
 const int kThreads = 128, kSide = 4;  // channels first, first + kThreads, ... of a thread
 const int kTaps = 10;
 

@@ -1,6 +1,7 @@
 // Strided convolution over time: the contract and the scheme are in ops/conv1d.h. All rows of the batch go through one batched product for
 // each group of taps; their weight gradients are added up in the end.
-// A waveform (one input channel): one thread an output, GELU before the rounding; the weight gradient is a column sum over all frames.
+// A waveform (one input channel): a thread has an output channel, holds kTaps taps of it and walks over the frames of a chunk; all threads of a
+// warp read the same window, neighbours have neighbouring channels. GELU comes before the rounding.
 #include <numeric>
 
 #include "cuda/activate.cuh"
@@ -29,7 +30,7 @@ Layout layout(const hk_call* call, const ConvSizes& s, bool gradient) {
   l.packed.data = scratch.take<uint8_t>(s.out * s.width * (int64_t)element_bytes(l.packed));
   if (gradient) {
     if (!is_direct(s)) l.dw = scratch.take<float>(s.batch * s.out * s.width);
-    l.sums = scratch.take<float>(column_sum_floats(s.batch * s.frames, is_direct(s) ? s.out * s.width : s.out));
+    l.sums = scratch.take<float>(column_sum_floats(s.batch * s.frames, is_direct(s) ? s.out * s.kernel : s.out));
   }
   l.bytes = scratch.bytes();
   l.own = (char*)call->scratch + l.bytes;
@@ -64,23 +65,54 @@ void pack(hk_call* call, const ConvSizes& s, const Layout& l) {
 
 // ---- forward ----
 
+// The window of a row of the output, a row being a frame of one row of the batch.
+struct Window {
+  const float* at;
+  int64_t frame, frames, stride, behind;  // behind: from the last window of a row of the batch to the first of the next
+  __device__ Window(const ConvSizes& s, const float* wave, int64_t row)
+      : at(wave + row / s.frames * s.time + row % s.frames * s.stride), frame(row % s.frames), frames(s.frames), stride(s.stride),
+        behind(s.time - (s.frames - 1) * s.stride) {}
+  __device__ void next() {
+    const bool last = ++frame == frames;
+    at += last ? behind : stride;
+    if (last) frame = 0;
+  }
+};
+
+const int kTaps = 10;  // all that HuBERT's extractor has
+
+// grid (chunks of rows, channels / kWaveThreads)
+const int kWaveThreads = 128;
 template <class T>
-__global__ void wave_kernel(ConvSizes s, const float* wave, const float* w, const float* bias, bool with_gelu, int64_t n, T* z, T* y) {
-  const int64_t e = element_index(), o = e % s.out, r = e / s.out;
-  if (e >= n) return;
-  const float* window = wave + r / s.frames * s.time + r % s.frames * s.stride;
-  float v = bias ? bias[o] : 0.0f;
-  for (int64_t j = 0; j < s.kernel; j++) v += w[o * s.kernel + j] * window[j];
-  if (z) z[e] = v;
-  y[e] = with_gelu ? gelu(v) : v;
+__global__ void wave_kernel(ConvSizes s, const float* wave, const float* weights, const float* bias, bool with_gelu, T* z, T* y) {
+  const int64_t o = (int64_t)blockIdx.y * kWaveThreads + threadIdx.x, rows = s.batch * s.frames, first = blockIdx.x * kRowsOfChunk;
+  const int64_t end = first + kRowsOfChunk < rows ? first + kRowsOfChunk : rows;
+  if (o >= s.out) return;
+  const float *w = weights + o * s.kernel, offset = bias ? bias[o] : 0.0f;
+  float taps[kTaps];
+#pragma unroll
+  for (int j = 0; j < kTaps; j++) taps[j] = j < s.kernel ? w[j] : 0.0f;
+  Window window(s, wave, first);
+  for (int64_t r = first; r < end; r++, window.next()) {
+    float v = offset;
+#pragma unroll
+    for (int j = 0; j < kTaps; j++)
+      if (j < s.kernel) v += taps[j] * window.at[j];
+    for (int64_t j = kTaps; j < s.kernel; j++) v += w[j] * window.at[j];
+    if (z) z[r * s.out + o] = v;
+    y[r * s.out + o] = with_gelu ? gelu(v) : v;
+  }
+}
+
+dim3 wave_grid(const ConvSizes& s) {
+  return dim3((unsigned)blocks_for(s.batch * s.frames, kRowsOfChunk), (unsigned)blocks_for(s.out, kWaveThreads));
 }
 
 template <class T>
 int run_wave(hk_call* call) {
   const ConvSizes s = conv_sizes(call);
   const hk_tensor *in = call->inputs, *out = call->outputs;
-  const int64_t n = elements(out[0]);
-  HK_LAUNCH(wave_kernel<T>, element_grid(n), dim3(kBlock), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), has_gelu(call), n,
+  HK_LAUNCH(wave_kernel<T>, wave_grid(s), dim3(kWaveThreads), 0, stream_of(call), s, f32(in[0]), f32(in[1]), f32(in[2]), has_gelu(call),
             data<T>(out[1]), data<T>(out[0]));
   return launched(call);
 }
@@ -123,6 +155,28 @@ int run(hk_call* call) {
 
 // ---- gradient ----
 
+// Where the first group of taps fills its rows, its product writes all of dx but these last frames of each row of the batch.
+int64_t frames_behind(const ConvSizes& s) { return s.time - s.frames * s.stride; }
+bool first_group_fills(const ConvSizes& s) { return s.kernel >= s.stride; }
+
+template <class T>
+__global__ void clear_frames_behind(ConvSizes s, int64_t behind, T* dx) {
+  const int64_t e = element_index(), b = e / behind;
+  if (b < s.batch) dx[(b + 1) * s.time * s.in - behind + e % behind] = 0.0f;
+}
+
+void clear(hk_call* call, const ConvSizes& s, const hk_tensor& dx) {
+  if (!first_group_fills(s)) {
+    cudaMemsetAsync(dx.data, 0, (size_t)elements(dx) * element_bytes(dx), stream_of(call));
+    return;
+  }
+  const int64_t behind = frames_behind(s) * s.in;
+  if (behind == 0) return;
+  const dim3 grid = element_grid(s.batch * behind);
+  if (is_bf16(dx)) HK_LAUNCH(clear_frames_behind<bf16>, grid, dim3(kBlock), 0, stream_of(call), s, behind, data<bf16>(dx));
+  else HK_LAUNCH(clear_frames_behind<float>, grid, dim3(kBlock), 0, stream_of(call), s, behind, f32(dx));
+}
+
 int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d_grad";
   if (expect_counts(call, op, 3, 3) || expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
@@ -138,7 +192,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
     return Gemm::make(call, {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, false, false, dtype, HK_F32,
                              s.batch, s.frames * s.out, s.time * s.in, s.out * s.width, std::gcd(s.in, s.out)});
   };
-  const bool good = (!present(call->outputs[0]) || make_products(s, &made->dx, dx, true)) &&
+  const bool good = (!present(call->outputs[0]) || make_products(s, &made->dx, dx, !first_group_fills(s))) &&
                     (is_direct(s) || make_products(s, &made->dw, dw, false));
   const size_t dx_bytes = made->dx.scratch_bytes(), dw_bytes = made->dw.scratch_bytes();
   *scratch_bytes = layout(call, s, true).bytes + (dx_bytes > dw_bytes ? dx_bytes : dw_bytes);
@@ -151,7 +205,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
 int input_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
   const hk_tensor &dz = call->inputs[2], &dx = call->outputs[0];
   pack(call, s, l);
-  cudaMemsetAsync(dx.data, 0, (size_t)elements(dx) * element_bytes(dx), stream_of(call));
+  clear(call, s, dx);
   for (int64_t g = 0; g < s.groups; g++) {
     const int64_t at = g * s.stride * s.in;
     if (((const ConvProducts*)call->state)->dx.of(s, g)->run(call, dz.data, element_at(l.packed, at), element_at(dx, at), nullptr, l.own)) return 1;
@@ -170,21 +224,33 @@ int weight_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
   return 0;
 }
 
-// What frame r adds to dw[c], c = o k + j.
+// grid (chunks of rows, channels / kWaveThreads, taps / kTaps). What each chunk adds to dw[o, j]: partial[chunk, o k + j].
 template <class T>
-struct WaveValue {
-  ConvSizes s;
-  const float* wave;
-  const T* dz;
-  __device__ float operator()(int64_t r, int64_t c) const {
-    return dz[r * s.out + c / s.kernel] * wave[r / s.frames * s.time + r % s.frames * s.stride + c % s.kernel];
+__global__ void wave_gradient_kernel(ConvSizes s, const float* wave, const T* dz, float* partial) {
+  const int64_t o = (int64_t)blockIdx.y * kWaveThreads + threadIdx.x, rows = s.batch * s.frames, first = blockIdx.x * kRowsOfChunk;
+  const int64_t end = first + kRowsOfChunk < rows ? first + kRowsOfChunk : rows, tap0 = (int64_t)blockIdx.z * kTaps, taps = s.kernel - tap0;
+  if (o >= s.out) return;
+  float sums[kTaps] = {};
+  Window window(s, wave + tap0, first);
+#pragma unroll 4
+  for (int64_t r = first; r < end; r++, window.next()) {
+    const float d = dz[r * s.out + o];
+#pragma unroll
+    for (int j = 0; j < kTaps; j++)
+      if (j < taps) sums[j] += d * window.at[j];
   }
-};
+  partial += (blockIdx.x * s.out + o) * s.kernel + tap0;
+#pragma unroll
+  for (int j = 0; j < kTaps; j++)
+    if (j < taps) partial[j] = sums[j];
+}
 
 template <class T>
 void wave_gradient(hk_call* call, const ConvSizes& s, const Layout& l) {
-  const WaveValue<T> value = {s, f32(call->inputs[0]), data<T>(call->inputs[2])};
-  add_column_sums_of(stream_of(call), value, s.batch * s.frames, s.out * s.width, l.sums, f32(call->outputs[1]));
+  dim3 grid = wave_grid(s);
+  grid.z = (unsigned)blocks_for(s.kernel, kTaps);
+  HK_LAUNCH(wave_gradient_kernel<T>, grid, dim3(kWaveThreads), 0, stream_of(call), s, f32(call->inputs[0]), data<T>(call->inputs[2]), l.sums);
+  add_chunk_sums(stream_of(call), l.sums, blocks_for(s.batch * s.frames, kRowsOfChunk), s.out * s.kernel, f32(call->outputs[1]));
 }
 
 int run_grad(hk_call* call) {

@@ -9,61 +9,52 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-template <class F>
-__global__ void map_kernel(F f, int64_t n) {
-  const int64_t i = element_index();
-  if (i < n) f(i);
+struct Add {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct Scale {
+  float factor;
+  __device__ float operator()(float x) const { return factor * x; }
+};
+struct GeluGrad {
+  __device__ float operator()(float z, float dy) const { return dy * gelu_derivative(z); }
+};
+
+// Element by element from x, or from both inputs, into the first output.
+template <class T, class F>
+int map_one(hk_call* call, F f) {
+  const hk_tensor &x = call->inputs[0], &y = call->outputs[0];
+  map(stream_of(call), f, elements(y), data<T>(y), (const T*)x.data);
+  return launched(call);
 }
-template <class F>
-int map(hk_call* call, F f, int64_t n) {
-  HK_LAUNCH(map_kernel<F>, element_grid(n), dim3(kBlock), 0, stream_of(call), f, n);
+template <class T, class F>
+int map_two(hk_call* call, F f) {
+  const hk_tensor &a = call->inputs[0], &b = call->inputs[1], &y = call->outputs[0];
+  map(stream_of(call), f, elements(y), data<T>(y), (const T*)a.data, (const T*)b.data);
   return launched(call);
 }
 
 template <class T>
-struct Add {
-  const T *a, *b;
-  T* y;
-  __device__ void operator()(int64_t i) const { y[i] = a[i] + b[i]; }
-};
-template <class T>
-struct Scale {
-  const T* x;
-  T* y;
-  float factor;
-  __device__ void operator()(int64_t i) const { y[i] = factor * x[i]; }
-};
-template <class T>
-struct GeluGrad {
-  const T *z, *dy;
-  T* dz;
-  __device__ void operator()(int64_t i) const { dz[i] = dy[i] * gelu_derivative(z[i]); }
-};
-template <class T>
-struct Drop {
-  Dropout dropout;
-  const T* x;
-  T* y;
-  int64_t n;
-  __device__ void operator()(int64_t block) const {
-    const Philox4 words = dropout.words((uint64_t)block);
-    for (int j = 0; j < 4; j++) {
-      const int64_t i = block * 4 + j;
-      if (i < n) y[i] = x[i] * dropout.factor(words.word[j]);
-    }
+__global__ void drop_kernel(Dropout dropout, const T* x, int64_t n, T* y) {
+  const int64_t block = element_index(), first = 4 * block;
+  if (first >= n) return;
+  const Philox4 words = dropout.words((uint64_t)block);
+  if (first + 4 <= n) {
+    auto kept = load_neighbours<4>(x + first);
+#pragma unroll
+    for (int j = 0; j < 4; j++) kept.x[j] = kept.x[j] * dropout.factor(words.word[j]);
+    store_neighbours(kept, y + first);
+  } else {
+    for (int64_t i = first; i < n; i++) y[i] = x[i] * dropout.factor(words.word[i % 4]);
   }
-};
+}
 
 template <class T>
-int add_as(hk_call* call) {
-  return map(call, Add<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
-}
+int add_as(hk_call* call) { return map_two<T>(call, Add()); }
 int add_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], add_as, call); }
 
 template <class T>
-int scale_as(hk_call* call) {
-  return map(call, Scale<T>{data<T>(call->inputs[0]), data<T>(call->outputs[0]), (float)attribute(call, "factor", 1)}, elements(call->outputs[0]));
-}
+int scale_as(hk_call* call) { return map_one<T>(call, Scale{(float)attribute(call, "factor", 1)}); }
 int scale_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], scale_as, call); }
 
 template <class T>
@@ -87,9 +78,7 @@ int gelu_run(hk_call* call) {
 }
 
 template <class T>
-int gelu_grad_as(hk_call* call) {
-  return map(call, GeluGrad<T>{data<T>(call->inputs[0]), data<T>(call->inputs[1]), data<T>(call->outputs[0])}, elements(call->outputs[0]));
-}
+int gelu_grad_as(hk_call* call) { return map_two<T>(call, GeluGrad()); }
 int gelu_grad_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], gelu_grad_as, call); }
 
 template <class T>
@@ -97,7 +86,9 @@ int dropout_as(hk_call* call) {
   const Dropout dropout(call);
   if (!dropout.on()) return copy_to_output(call, call->inputs[0]);
   const int64_t n = elements(call->inputs[0]);
-  return map(call, Drop<T>{dropout, data<T>(call->inputs[0]), data<T>(call->outputs[0]), n}, blocks_for(n, 4));
+  HK_LAUNCH(drop_kernel<T>, element_grid(blocks_for(n, 4)), dim3(kBlock), 0, stream_of(call), dropout, data<T>(call->inputs[0]), n,
+            data<T>(call->outputs[0]));
+  return launched(call);
 }
 int dropout_run(hk_call* call) { return HK_BY_TYPE(call->inputs[0], dropout_as, call); }
 

@@ -29,7 +29,7 @@ __device__ float squared_distance(const float* a, const float* b, int64_t n) {
 }
 
 // grid rows / kTile, block kTileThreads; s: the product of the rows with the transposed centroids.
-__global__ void __launch_bounds__(kTileThreads, 3) assign_kernel(GemmShape s, const float* x, const float* centroids, const float* half, int32_t* labels,
+__global__ void __launch_bounds__(kTileThreads, 2) assign_kernel(GemmShape s, const float* x, const float* centroids, const float* half, int32_t* labels,
                                                               float* distance) {
   __shared__ TilePanels panels;
   __shared__ int32_t chosen[kTile];
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kTileThreads, 3) assign_kernel(GemmShape s, co
     add_tile_product(s, x, centroids, m0, n0, panels, sums);
 #pragma unroll
     for (int j = 0; j < kSide; j++) {
-      const int64_t k = n0 + tile_column() + j;
+      const int64_t k = n0 + tile_column(j);
       const float offset = k < s.n ? half[k] : INFINITY;
 #pragma unroll
       for (int i = 0; i < kSide; i++)
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kTileThreads, 3) assign_kernel(GemmShape s, co
 #pragma unroll
   for (int i = 0; i < kSide; i++) {
     keep_largest(kLanesOfRow, best[i], index[i]);
-    if (threadIdx.x % kLanesOfRow == 0) chosen[tile_row() + i] = index[i];
+    if (threadIdx.x % kLanesOfRow == 0) chosen[tile_row(i)] = index[i];
   }
   __syncthreads();
   for (int64_t r = threadIdx.x / 32; r < kTile && m0 + r < s.m; r += kTileThreads / 32) {

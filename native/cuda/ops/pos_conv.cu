@@ -1,13 +1,12 @@
 // pos_conv and its gradient: the contract is in ops/pos_conv.h. Each group's frames are copied side by side, c = D / G channels a frame, so
 // that the k frames that make an output frame are one row of a matrix A. All three products are then one matrix product for each group:
 //   z = A(x) w      dx = A(dz) w, flipped in time      dw = dz' A(x)
-// In f32 the rows are views of the copy that overlap, a new one at each frame, and c is the product's width. The matrix library, and with
-// it the tensor cores, takes no rows that overlap and is slow on so few columns. So in bf16 a row stands for `block` output frames: it
-// holds the block + k - 1 frames that make them, the product has block * c columns, and the weights of the s-th of these frames lie s
-// frames further down in a band:
+// With a row for each output frame the rows would overlap and c would be the product's width: the matrix library, and with it the tensor
+// cores, takes no rows that overlap and is slow on so few columns. So a row stands for `block` output frames: it holds the block + k - 1 frames
+// that make them, the product has block * c columns, and the weights of the s-th of these frames lie s frames further down in a band:
 //   z[r block + s, o] = sum_(u, i) x[r block + u, i] band[(s, o), (u, i)],   band[(s, o), (u, i)] = w[o, i, u - s], 0 outside of the taps
 // That is (block + k - 1) / k times the arithmetic and (block + k - 1) / block copies of x. The gradient of the band is folded up to that
-// of w. Weights are rounded to bf16, products are summed in f32 and rounded once.
+// of w. For an x in bf16 the weights are rounded to it; products are summed in f32 and rounded once.
 #include "cuda/cast.cuh"
 #include "cuda/column_sums.cuh"
 #include "cuda/gelu.cuh"
@@ -18,27 +17,19 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int64_t kBlockFrames = 8;  // of bf16
-
 struct Sizes : PosConvSizes {
-  int64_t block;    // output frames of a row
-  int64_t rows;     // of the copy, for one row of the batch
-  int64_t columns;  // elements of a row
-  int64_t stride;   // elements from one row to the next
+  static constexpr int64_t block = 8;  // output frames of a row
+  int64_t rows;                        // of the copy, for one row of the batch
+  int64_t columns;                     // elements of a row
   explicit Sizes(const hk_call* call) : PosConvSizes(call) {
-    const bool blocks = is_bf16(call->inputs[0]);
-    block = blocks ? kBlockFrames : 1;
-    rows = blocks ? blocks_for(time, block) : time + kernel - 1;
+    rows = blocks_for(time, block);
     columns = (block + kernel - 1) * channels;
-    stride = blocks ? columns : channels;
   }
   int64_t taps() const { return kernel * channels; }
-  int64_t copy() const { return groups * batch * rows * stride; }
+  int64_t copy() const { return groups * batch * rows * columns; }
   int64_t products() const { return groups * batch * rows * block * channels; }  // elements of z or dx
   int64_t band() const { return width * block * columns; }
   HK_ANYWHERE int64_t weights() const { return width * channels * kernel; }
-  // Rows of a group that lie within its copy. In f32 k - 1 of them stand between two rows of the batch, and make something that nobody reads.
-  int64_t whole_rows() const { return batch * rows - (columns - stride) / channels; }
 };
 
 struct State {
@@ -54,8 +45,8 @@ void release(void* state) { delete (State*)state; }
 bool make_product(hk_call* call, const Sizes& s, State* made) {
   const int64_t width = s.block * s.channels;
   const hk_dtype dtype = dtype_of(call->inputs[0]);
-  made->z = Gemm::make(call, {s.whole_rows(), width, s.columns, s.stride, 1, 1, s.columns, width, false, false, dtype, HK_F32,
-                              s.groups, s.batch * s.rows * s.stride, width * s.columns, s.batch * s.rows * width});
+  made->z = Gemm::make(call, {s.batch * s.rows, width, s.columns, s.columns, 1, 1, s.columns, width, false, false, dtype, HK_F32,
+                              s.groups, s.batch * s.rows * s.columns, width * s.columns, s.batch * s.rows * width});
   return made->z;
 }
 
@@ -73,8 +64,8 @@ __global__ void pad_kernel(const E* x, Sizes s, int64_t before, E* out) {
   const int64_t row = blockIdx.x, g = blockIdx.y, b = row / s.rows, first = row % s.rows * s.block - before;
   const int channels = (int)s.channels;
   x += b * s.time * s.width + g * channels;
-  out += (g * gridDim.x + row) * s.stride;
-  for (int e = (int)threadIdx.x; e < s.stride; e += (int)blockDim.x) {
+  out += (g * gridDim.x + row) * s.columns;
+  for (int e = (int)threadIdx.x; e < s.columns; e += (int)blockDim.x) {
     const int64_t t = first + e / channels;
     out[e] = t >= 0 && t < s.time ? x[t * s.width + e % channels] : E{};
   }
@@ -84,8 +75,8 @@ template <class E>
 void pad_as(hk_call* call, const void* x, Sizes s, int piece, int64_t before, void* out) {
   s.width /= piece;
   s.channels /= piece;
-  s.stride /= piece;
-  const dim3 grid((unsigned)(s.batch * s.rows), (unsigned)s.groups), block(s.stride < kBlock ? 32 : kBlock);
+  s.columns /= piece;
+  const dim3 grid((unsigned)(s.batch * s.rows), (unsigned)s.groups), block(s.columns < kBlock ? 32 : kBlock);
   HK_LAUNCH(pad_kernel<E>, grid, block, 0, stream_of(call), (const E*)x, s, before, (E*)out);
 }
 template <class T>
@@ -126,7 +117,6 @@ template <class T>
 const T* pack(hk_call* call, const Sizes& s, bool flip, T* packed, T* band) {
   HK_LAUNCH(pack_kernel<T>, element_grid(s.weights()), dim3(kBlock), 0, stream_of(call), f32(call->inputs[1]), s, flip, packed);
   const int piece = piece_size<T>(s);
-  if (s.block == 1) return packed;
   if (piece > 1) band_as<Piece>(call, s, piece, packed, band);
   else band_as<T>(call, s, 1, packed, band);
   return band;
@@ -176,7 +166,7 @@ Layout<T> layout(const hk_call* call, const Sizes& s, bool gradient) {
   Layout<T> l = {};
   l.x = scratch.take<T>(s.copy());
   l.packed = scratch.take<T>(s.weights());
-  l.band = scratch.take<T>(s.block > 1 ? s.band() : 0);
+  l.band = scratch.take<T>(s.band());
   l.product = scratch.take<float>(s.products());
   if (gradient) {
     l.dz = scratch.take<T>(s.copy());
@@ -234,9 +224,9 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   *state = made;
   const Sizes s(call);
   const hk_dtype dtype = dtype_of(call->inputs[0]);
-  const int64_t width = s.block * s.channels, copy = s.batch * s.rows * s.stride;
+  const int64_t width = s.block * s.channels, copy = s.batch * s.rows * s.columns;
   if (make_product(call, s, made))  // dz: the frames of a row that the row's outputs are
-    made->dw = Gemm::make(call, {width, s.columns, s.whole_rows(), 1, s.stride, s.stride, 1, s.columns, false, false, dtype, HK_F32,
+    made->dw = Gemm::make(call, {width, s.columns, s.batch * s.rows, 1, s.columns, s.columns, 1, s.columns, false, false, dtype, HK_F32,
                                  s.groups, copy, copy, width * s.columns, s.channels});
   if (!made->dw) {
     release(made);
@@ -260,8 +250,7 @@ int run_grad_as(hk_call* call) {
   }
   pad(call, s, call->inputs[0], s.before_x, l.x);
   if (((const State*)call->state)->dw->run(call, l.dz + s.before_z * s.channels, l.x, l.dw, nullptr, l.own)) return 1;
-  if (s.block > 1)
-    HK_LAUNCH(fold_kernel, dim3((unsigned)s.width), dim3(kBlock), 0, stream_of(call), s.block, s.channels, s.taps(), l.dw);
+  HK_LAUNCH(fold_kernel, dim3((unsigned)s.width), dim3(kBlock), 0, stream_of(call), s.block, s.channels, s.taps(), l.dw);
   HK_LAUNCH(unpack_kernel, element_grid(s.weights()), dim3(kBlock), 0, stream_of(call), l.dw, s, f32(call->outputs[1]));
   add_column_sums(stream_of(call), dz, l.sums, f32(call->outputs[2]));
   return launched(call);
