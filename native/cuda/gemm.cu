@@ -1,5 +1,4 @@
-// Matrix products: cuBLASLt where it is installed and takes the shape, else the kernel below (overlapping rows, which cuBLASLt refuses;
-// machines without it; the host shim).
+// Matrix products: cuBLASLt where it is installed and takes the shape, else the kernel below (machines without it; the host shim).
 #include "cuda/gemm.h"
 
 #include "cuda/cast.cuh"

@@ -655,6 +655,7 @@ void ops_of_either_precision() {
   rows(3, 5);
   rows(7, 131);
   rows(261, 9);
+  rows(5, 520);
   frames(2, 5, 6);
   frames(3, 67, 33);
   conv1d(2, 23, 5, 7, 3, 2);
@@ -662,6 +663,7 @@ void ops_of_either_precision() {
   conv1d(1, 29, 3, 4, 8, 3);
   conv1d(3, 17, 2, 5, 2, 3);
   conv1d(2, 75, 1, 9, 10, 5);
+  conv1d(3, 260, 1, 131, 23, 3);
   conv0_norm_gelu(2, 57, 5, 10, 5, 0);
   conv0_norm_gelu(1, 2803, 3, 10, 5, 500);
   conv0_norm_gelu(2, 63, 517, 10, 5, 0);

@@ -208,7 +208,7 @@ void launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsi
   std::lock_guard<std::mutex> lock(one_launch_at_a_time);
   const int64_t threads = (int64_t)block.x * block.y * block.z, blocks = (int64_t)grid.x * grid.y * grid.z;
   const size_t most_shared = allowed_shared.count(kernel) ? allowed_shared[kernel] : kShared;
-  if (threads < 1 || threads > kMostThreads || blocks < 1 || grid.y > 65535 || grid.z > 65535 || shared_bytes > most_shared) {
+  if (threads < 1 || threads > kMostThreads || blocks < 1 || grid.y > 65535 || grid.z > 65535 || block.z > 64 || shared_bytes > most_shared) {
     snprintf(error, sizeof error, "invalid launch: grid (%u, %u, %u), block (%u, %u, %u), %zu bytes of shared memory", grid.x, grid.y, grid.z,
              block.x, block.y, block.z, shared_bytes);
     return;
