@@ -288,19 +288,22 @@ class OwnGemm final : public Gemm {
   int64_t most_threads_;
 };
 
+// Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k.
+bool is_own(const GemmShape& s) { return s.ab == HK_F32 && s.m >= 240 && s.n >= 512 && s.k >= 448; }
+
+#else
+
+bool is_own(const GemmShape&) { return false; }
+
 #endif
 
 }  // namespace
 
-#if defined(__AVX512F__)
-bool Gemm::rows_may_overlap(hk_dtype ab) { return ab == HK_F32; }
-#else
-bool Gemm::rows_may_overlap(hk_dtype) { return false; }
-#endif
+bool Gemm::rows_may_overlap(const GemmShape& shape) { return is_own(shape); }
 
 Gemm* Gemm::make(const GemmShape& shape) {
 #if defined(__AVX512F__)
-  if (shape.ab == HK_F32 && shape.m > 0 && shape.n > 0 && shape.k > 0) return new OwnGemm(shape);
+  if (is_own(shape)) return new OwnGemm(shape);
 #endif
   LibraryGemm* product = LibraryGemm::make(shape);
   return product ? new OneDnnGemm(shape, product) : nullptr;

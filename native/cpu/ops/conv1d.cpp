@@ -17,10 +17,20 @@ struct Sizes : ConvSizes {
   int64_t chunks, lanes;
 };
 
-// `reading`: of the products whose rows of x may overlap.
-Sizes sizes_of(const hk_call* call, bool reading) {
-  const ConvSizes s = conv_sizes(call, reading && Gemm::rows_may_overlap(dtype_of(call->inputs[0])));
-  return {s, (s.frames + kChunk - 1) / kChunk, round16(s.out)};
+Sizes with_chunks(const ConvSizes& s) { return {s, (s.frames + kChunk - 1) / kChunk, round16(s.out)}; }
+Sizes sizes_of(const hk_call* call) { return with_chunks(conv_sizes(call)); }
+
+GemmShape forward_product(const hk_call* call, const ConvSizes& s, int64_t taps, bool accumulate) {
+  const hk_dtype dtype = dtype_of(call->inputs[0]);
+  return {s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(call->inputs[2]) && !accumulate, dtype, dtype};
+}
+GemmShape dw_product(const hk_call* call, const ConvSizes& s, int64_t taps, bool accumulate) {
+  return {s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype_of(call->inputs[0]), HK_F32};
+}
+// Of the products that read x: in one group where its rows may overlap.
+Sizes reading_sizes(const hk_call* call, GemmShape (*product)(const hk_call*, const ConvSizes&, int64_t, bool)) {
+  const ConvSizes s = conv_sizes(call);
+  return with_chunks(conv_sizes(call, Gemm::rows_may_overlap(product(call, s, s.kernel, false))));
 }
 
 void release(void* state) { delete (ConvProducts*)state; }
@@ -35,15 +45,14 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
   if (expect_conv(call, op, call->outputs[0]) || expect_conv_outputs(call, op)) return 1;
-  const Sizes s = sizes_of(call, true);
-  const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
+  const Sizes s = reading_sizes(call, forward_product);
+  const hk_tensor& x = call->inputs[0];
   *scratch_bytes = packed_bytes(call, s);
   if (is_direct(s)) return 0;
   ConvProducts* made = new ConvProducts;
   *state = made;
   const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return Gemm::make({s.frames, s.out, taps * s.in, s.stride * s.in, 1, 1, s.width, s.out, accumulate, present(bias) && !accumulate,
-                       dtype_of(x), dtype_of(x)});
+    return Gemm::make(forward_product(call, s, taps, accumulate));
   }, false);
   if (!good) {
     release(made);
@@ -84,7 +93,7 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
 
 template <class T>
 int run_as(hk_call* call) {
-  const Sizes s = sizes_of(call, true);
+  const Sizes s = reading_sizes(call, forward_product);
   const bool with_gelu = has_gelu(call);
   if (is_direct(s)) {
     if (s.kernel == 10) run_direct<10, T>(call, s, with_gelu);
@@ -133,10 +142,8 @@ bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
   };
   if (present(call->outputs[0]) && !make_products(s, &made->dx, dx, s.kernel < s.stride)) return false;
   if (is_direct(s)) return true;
-  const auto dw = [&](int64_t taps, bool accumulate) {
-    return Gemm::make({s.out, taps * s.in, s.frames, 1, s.out, s.stride * s.in, 1, s.width, accumulate, false, dtype, HK_F32});
-  };
-  const Sizes reading = sizes_of(call, true);
+  const Sizes reading = reading_sizes(call, dw_product);
+  const auto dw = [&](int64_t taps, bool accumulate) { return Gemm::make(dw_product(call, reading, taps, accumulate)); };
   return make_products(reading, &made->dw_first_row, [&](int64_t taps, bool) { return dw(taps, false); }, false) &&
          make_products(reading, &made->dw, dw, true);
 }
@@ -145,7 +152,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d_grad";
   if (expect_counts(call, op, 3, 3)) return 1;
   if (expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
-  const Sizes s = sizes_of(call, false);
+  const Sizes s = sizes_of(call);
   ConvProducts* made = new ConvProducts;
   *state = made;
   if (!make_grad(call, s, made)) {
@@ -245,7 +252,7 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
 
 template <class T>
 int run_grad_as(hk_call* call) {
-  const Sizes s = sizes_of(call, false);
+  const Sizes s = sizes_of(call);
   const Scratch p = layout_grad(s, call->scratch);
   const ConvProducts* state = (const ConvProducts*)call->state;
   if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
@@ -254,7 +261,7 @@ int run_grad_as(hk_call* call) {
     else direct_gradient<0, T>(call, s, p);
     return 0;
   }
-  weight_gradient<T>(call, sizes_of(call, true), state, p);
+  weight_gradient<T>(call, reading_sizes(call, dw_product), state, p);
   if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
   return 0;
 }
