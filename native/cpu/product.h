@@ -7,6 +7,48 @@
 namespace hk {
 namespace HK_ISA {
 
+// Numbers of an operand that are made of several that lie apart: x[i] + sign[0] x[i + offset[0]] + sign[1] x[i + offset[1]], `terms` of them
+// added, where the column (of A: k, of B: n) lies in [begin, end).
+struct Mix {
+  int64_t begin = 0, end = 0;
+  int     terms = 0;
+  int64_t offset[2] = {};
+  float   sign[2] = {};
+};
+
+const int64_t kProductDepth = 768;  // most steps of k of one block
+
+// What only the own product does; of f32.
+struct MixedShape : GemmShape {
+  Mix     a_mix, b_mix;
+  int64_t spread;  // not 0: with p = A B, C becomes C - p, and what lies `spread` before and behind it C + p; k is one block
+  bool    keep;    // B stays packed for the next run
+};
+
+struct Range { int64_t begin, end; };
+// A part of n in whole panels.
+static inline Range part(int64_t n, int64_t panel, int64_t index, int64_t parts) {
+  const int64_t panels = (n + panel - 1) / panel, begin = panels * index / parts * panel, end = panels * (index + 1) / parts * panel;
+  return {begin < n ? begin : n, end < n ? end : n};
+}
+
+// A product on the calling thread, of up to m rows. For the loops of others over threads.
+class MixedGemm {
+ public:
+  static const int64_t kPanelRows = 14, kPanelColumns = 32;  // C is best cut into multiples of them
+  static bool exists();                                      // on this instruction set
+  static MixedGemm* make(const MixedShape& shape);
+  virtual ~MixedGemm() {}
+  virtual size_t scratch_bytes() const = 0;
+  // b: NULL when `scratch` is of a run before that kept it.
+  virtual void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch,
+                   float* gelu = nullptr) const = 0;
+};
+
+// Threads for which scratch is planned, and those of a run.
+int most_threads();
+int threads_now();
+
 class Gemm {
  public:
   static Gemm* make(const GemmShape& shape);              // NULL when the matrix library refuses the shape

@@ -59,13 +59,20 @@ test.each([
   expectSamples(dw, (o, i) => sum(rows, (r) => dz.data[r * outputs + o] * x.data[r * inputs + i]));
 });
 
-test('conv1d: one product over overlapping rows', async () => {
-  const [time, inputs, outputs, kernel, stride] = [1003, 261, 523, 3, 2];
-  const frames = (time - kernel) / stride + 1;
-  const [x, w, bias] = [numbers([1, time, inputs]), numbers([outputs, inputs, kernel], 2), numbers([outputs], 3)];
-  const shape = [1, frames, outputs];
+// The first is one product over overlapping rows; the others, of channels in whole tiles, take the fast form of kernel 3 and stride 2:
+// frames that make one and two less than whole threes, a frame of x behind the last window, several pieces of the weight's gradient.
+test.each([
+  [1, 1003, 261, 523],
+  [2, 485, 160, 192],
+  [1, 1490, 192, 160],
+  [2, 4655, 128, 128],
+])('conv1d: %i rows of %i frames, %i to %i channels', async (batch, time, inputs, outputs) => {
+  const [kernel, stride] = [3, 2];
+  const frames = Math.floor((time - kernel) / stride) + 1;
+  const [x, w, bias] = [numbers([batch, time, inputs]), numbers([outputs, inputs, kernel], 2), numbers([outputs], 3)];
+  const shape = [batch, frames, outputs];
   const dz = numbers(shape, 4);
-  const [, z, dx, dw] = await withAnyThreads(async () => [
+  const [y, z, dx, dw] = await withAnyThreads(async () => [
     ...(await callOp('conv1d', [x, w, bias], { stride, gelu: 1 }, [{ shape }, { shape }])),
     ...(await callOp('conv1d_grad', [x, w, dz], { stride }, [
       { shape: x.shape },
@@ -74,19 +81,26 @@ test('conv1d: one product over overlapping rows', async () => {
     ])),
   ]);
   const weight = (o: number, i: number, tap: number) => w.data[(o * inputs + i) * kernel + tap];
-  expectSamples(z, (t, o) => {
-    const tap = (j: number) => sum(inputs, (i) => x.data[(t * stride + j) * inputs + i] * weight(o, i, j));
+  expectSamples(z, (row, o) => {
+    const first = Math.floor(row / frames) * time + (row % frames) * stride;
+    const tap = (j: number) => sum(inputs, (i) => x.data[(first + j) * inputs + i] * weight(o, i, j));
     return bias.data[o] + sum(kernel, tap);
   });
-  expectSamples(dx, (at, i) =>
+  const [separate] = await callOp('gelu', [z], {}, [{ shape }]);
+  expect(bits(y).equals(bits(separate))).toBe(true);
+  expectSamples(dx, (row, i) =>
     sum(kernel, (j) => {
-      const t = (at - j) / stride;
+      const t = ((row % time) - j) / stride;
       if (t < 0 || t >= frames || !Number.isInteger(t)) return 0;
-      return sum(outputs, (o) => dz.data[t * outputs + o] * weight(o, i, j));
+      const at = (Math.floor(row / time) * frames + t) * outputs;
+      return sum(outputs, (o) => dz.data[at + o] * weight(o, i, j));
     }),
   );
   expectSamples({ shape: [outputs * inputs, kernel], data: dw.data }, (row, j) => {
     const [o, i] = [Math.floor(row / inputs), row % inputs];
-    return sum(frames, (t) => dz.data[t * outputs + o] * x.data[(t * stride + j) * inputs + i]);
+    return sum(batch * frames, (row) => {
+      const at = Math.floor(row / frames) * time + (row % frames) * stride + j;
+      return dz.data[row * outputs + o] * x.data[at * inputs + i];
+    });
   });
 });

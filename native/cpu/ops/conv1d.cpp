@@ -1,6 +1,8 @@
 // Strided convolution over time, channels last, no padding, no im2col: the contract and the scheme are in ops/conv1d.h.
-// One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead.
+// One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead. Kernel 3 and stride 2, HuBERT's
+// most, have a faster form in f32 (fast_conv.h).
 #include "cpu/cast.h"
+#include "cpu/fast_conv.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/product.h"
@@ -33,12 +35,22 @@ Sizes reading_sizes(const hk_call* call, GemmShape (*product)(const hk_call*, co
   return with_chunks(conv_sizes(call, Gemm::rows_may_overlap(product(call, s, s.kernel, false))));
 }
 
-void release(void* state) { delete (ConvProducts*)state; }
+struct CpuProducts : ConvProducts {
+  std::unique_ptr<fast_conv::Forward> fast_forward;
+  std::unique_ptr<fast_conv::InputGradient> fast_dx;
+  std::unique_ptr<fast_conv::WeightGradient> fast_dw;
+};
+
+void release(void* state) { delete (CpuProducts*)state; }
+
+bool is_fast(const hk_call* call, const ConvSizes& s) { return fast_conv::suits(s, dtype_of(call->inputs[0])); }
+int64_t packed_width(const hk_call* call, const ConvSizes& s) { return is_fast(call, s) ? fast_conv::width(s) : s.width; }
 
 // Scratch: packed weight (float[out * width]; for the direct kernel [k, lanes] and the bias in lanes), then the products' own.
+size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 size_t packed_bytes(const hk_call* call, const Sizes& s) {
-  return aligned((size_t)(is_direct(s) ? (s.kernel + 1) * s.lanes : s.out * s.width) * element_bytes(call->inputs[0]));
+  return aligned((size_t)(is_direct(s) ? (s.kernel + 1) * s.lanes : s.out * packed_width(call, s)) * element_bytes(call->inputs[0]));
 }
 
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
@@ -49,17 +61,23 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const hk_tensor& x = call->inputs[0];
   *scratch_bytes = packed_bytes(call, s);
   if (is_direct(s)) return 0;
-  ConvProducts* made = new ConvProducts;
+  CpuProducts* made = new CpuProducts;
   *state = made;
-  const bool good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
-    return Gemm::make(forward_product(call, s, taps, accumulate));
-  }, false);
+  bool good;
+  if (is_fast(call, s)) {
+    made->fast_forward.reset(new fast_conv::Forward(s, present(call->inputs[2])));
+    good = made->fast_forward->good();
+  } else {
+    good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
+      return Gemm::make(forward_product(call, s, taps, accumulate));
+    }, false);
+  }
   if (!good) {
     release(made);
     *state = nullptr;
     return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
-  *scratch_bytes += made->forward.scratch_bytes();
+  *scratch_bytes += made->fast_forward ? made->fast_forward->scratch_bytes() : made->forward.scratch_bytes();
   return 0;
 }
 
@@ -91,6 +109,12 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
   });
 }
 
+void run_fast(const hk_call* call, const Sizes& s, const fast_conv::Forward& fast) {
+  float *packed = (float*)call->scratch, *y = f32(call->outputs[0]), *z = present(call->outputs[1]) ? f32(call->outputs[1]) : y;
+  fast_conv::pack(s, f32(call->inputs[1]), packed);
+  fast.run(f32(call->inputs[0]), packed, z, f32(call->inputs[2]), has_gelu(call) ? y : nullptr, (char*)call->scratch + packed_bytes(call, s));
+}
+
 template <class T>
 int run_as(hk_call* call) {
   const Sizes s = reading_sizes(call, forward_product);
@@ -100,7 +124,11 @@ int run_as(hk_call* call) {
     else run_direct<0, T>(call, s, with_gelu);
     return 0;
   }
-  const ConvProducts* state = (const ConvProducts*)call->state;
+  const CpuProducts* state = (const CpuProducts*)call->state;
+  if (state->fast_forward) {
+    run_fast(call, s, *state->fast_forward);
+    return 0;
+  }
   T* packed = (T*)call->scratch;
   void* own = (char*)call->scratch + packed_bytes(call, s);
   pack(s, f32(call->inputs[1]), packed);
@@ -123,9 +151,9 @@ struct Scratch {
   void*  own;
   size_t bytes;
 };
-Scratch layout_grad(const Sizes& s, void* base) {
+Scratch layout_grad(const hk_call* call, const Sizes& s, void* base) {
   Scratch p;
-  const size_t matrix = aligned((size_t)(s.out * s.width) * sizeof(float));
+  const size_t matrix = aligned((size_t)(s.out * packed_width(call, s)) * sizeof(float));
   const int64_t rows = is_direct(s) ? s.kernel + 1 : 1;
   p.packed = base;
   p.dw = (float*)((char*)base + matrix);
@@ -135,7 +163,12 @@ Scratch layout_grad(const Sizes& s, void* base) {
   return p;
 }
 
-bool make_grad(const hk_call* call, const Sizes& s, ConvProducts* made) {
+bool make_grad(const hk_call* call, const Sizes& s, CpuProducts* made) {
+  if (is_fast(call, s)) {
+    if (present(call->outputs[0])) made->fast_dx.reset(new fast_conv::InputGradient(s));
+    made->fast_dw.reset(new fast_conv::WeightGradient(s));
+    return true;
+  }
   const hk_dtype dtype = dtype_of(call->inputs[0]);
   const auto dx = [&](int64_t taps, bool accumulate) {
     return Gemm::make({s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype});
@@ -153,7 +186,7 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_counts(call, op, 3, 3)) return 1;
   if (expect_conv(call, op, call->inputs[2]) || expect_conv_gradients(call, op)) return 1;
   const Sizes s = sizes_of(call);
-  ConvProducts* made = new ConvProducts;
+  CpuProducts* made = new CpuProducts;
   *state = made;
   if (!make_grad(call, s, made)) {
     release(made);
@@ -162,10 +195,22 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   }
   size_t own = 0;
   const Products* all[] = {&made->dx, &made->dw_first_row, &made->dw};
-  for (const Products* p : all)
-    if (p->scratch_bytes() > own) own = p->scratch_bytes();
-  *scratch_bytes = layout_grad(s, nullptr).bytes + own;
+  for (const Products* p : all) own = largest(own, p->scratch_bytes());
+  if (made->fast_dx) own = largest(own, made->fast_dx->scratch_bytes());
+  if (made->fast_dw) own = largest(own, made->fast_dw->scratch_bytes());
+  *scratch_bytes = layout_grad(call, s, nullptr).bytes + own;
   return 0;
+}
+
+void fast_gradients(const hk_call* call, const Sizes& s, const CpuProducts* state, const Scratch& p) {
+  const float *x = f32(call->inputs[0]), *dz = f32(call->inputs[2]);
+  float* packed = (float*)p.packed;
+  if (state->fast_dx) {
+    fast_conv::pack(s, f32(call->inputs[1]), packed);
+    state->fast_dx->run(dz, packed, f32(call->outputs[0]), p.own);
+  }
+  state->fast_dw->run(dz, x, p.dw, p.own);
+  fast_conv::add_unpacked(s, p.dw, f32(call->outputs[1]));
 }
 
 template <class T>
@@ -253,8 +298,13 @@ void direct_gradient(const hk_call* call, const Sizes& s, const Scratch& p) {
 template <class T>
 int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
-  const Scratch p = layout_grad(s, call->scratch);
-  const ConvProducts* state = (const ConvProducts*)call->state;
+  const Scratch p = layout_grad(call, s, call->scratch);
+  const CpuProducts* state = (const CpuProducts*)call->state;
+  if (state->fast_dw) {
+    fast_gradients(call, s, state, p);
+    if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
+    return 0;
+  }
   if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
   if (is_direct(s)) {
     if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
