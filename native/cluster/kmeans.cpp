@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,9 +19,11 @@ namespace cluster {
 namespace {
 
 // One stream of random numbers for each purpose.
-enum Stream : uint32_t { kReservoir = 1, kShuffle, kFirst, kCandidate, kOffset, kReassign };
+enum Stream : uint32_t { kReservoir = 1, kShuffle, kFirst, kCandidate, kOffset, kReassign, kAccept };
 
 const int64_t kRowChunk = 1024;          // rows of a partial sum
+const int64_t kRowTile = 256;            // rows of a product in the seeding
+const int64_t kDrawn = 32;               // candidates in a product, at best: the rows come from memory once for all of them
 const int64_t kSeedRowsLeast = 30000;    // the seeding's subsample: 3 batches, as scikit-learn
 const double  kRare = 0.01;              // minibatch: rarer than this share of the mean cluster is reassigned
 const double  kSeedWork = 2e10;          // FLOP of seeding in one advance()
@@ -30,16 +33,35 @@ int64_t chunks_of(int64_t rows) { return (rows + kRowChunk - 1) / kRowChunk; }
 
 int64_t trials_of(int64_t clusters) { return 2 + (int64_t)log((double)clusters); }
 
+// Candidates that each seeding draws at a time, and those that it keeps: the drawn ones and fewer than `trials` before them. Their
+// distances take no more memory than the rows, or what `trials` of them take.
+int64_t drawn_of(const KMeansOptions& o) {
+  const int64_t trials = trials_of(o.clusters);
+  return std::max(trials, std::min(kDrawn / o.n_init, o.dim - trials));
+}
+int64_t slots_of(const KMeansOptions& o) {
+  const int64_t trials = trials_of(o.clusters);
+  return drawn_of(o) > trials ? drawn_of(o) + trials : trials;
+}
+
 std::string text(double value) {
   char buffer[64];
   snprintf(buffer, sizeof buffer, "%.0f", value);
   return buffer;
 }
 
+// The sum of term(0) .. term(n - 1), in eight lanes.
+template <class Term>
+double sum_of(int64_t n, const Term& term) {
+  double lane[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; j++) lane[j] += term(i + j);
+  for (int j = 0; i < n; i++, j++) lane[j] += term(i);
+  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
 double sum_of(const float* x, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += x[i];
-  return sum;
+  return sum_of(n, [=](int64_t i) { return (double)x[i]; });
 }
 
 bool all_finite(const float* x, int64_t n) {
@@ -61,16 +83,27 @@ void assign_clusters(OpCaller& ops, const float* x, int64_t rows, const float* c
           {{labels, HK_I32, {rows}}, {distances, HK_F32, {rows}}});
 }
 
-// The state of the seedings that run side by side; n = rows of the subsample, C = n_init * trials candidates a step.
+// One seeding; n = rows of the subsample.
+struct KMeans::Seeds {
+  struct Candidate {
+    int64_t row;   // of the subsample
+    float weight;  // nearest[row] when it was drawn
+  };
+  std::vector<float> nearest;        // [n] squared distance to the nearest centroid so far
+  std::vector<double> chunks;        // sums of nearest, kRowChunk rows each
+  double potential = INFINITY;       // sum of nearest
+  std::vector<int64_t> chosen;       // rows that are centroids
+  std::vector<Candidate> candidate;  // [slots]
+  std::vector<float> distance;       // [slots, n] squared distance to the candidate
+  std::vector<int64_t> drawn;        // slots of candidates not looked at yet, in the order in which they were drawn
+  std::vector<int64_t> trial;        // slots of those that are tried for the next centroid
+};
+
+// The seedings that run side by side.
 struct KMeans::Seeding {
-  int64_t n, trials, candidates, done = 0;
-  std::vector<float> squares;                 // [n] squared norms
-  std::vector<float> nearest;                 // [n_init, n] squared distance to the nearest centroid so far
-  std::vector<double> potential;              // [n_init] sum of nearest
-  std::vector<int64_t> chosen;                // [n_init, K] rows of the subsample
-  std::vector<int64_t> candidate;             // [C] rows
-  std::vector<float> candidate_rows, candidate_squares, distance;  // [C, D], [C], [n, C]
-  std::vector<double> partial;                // [chunks, C]
+  int64_t n, trials, done = 0;
+  std::vector<float> squares;  // [n] squared norms
+  std::vector<Seeds> seeds;    // [n_init]
 };
 
 KMeans::KMeans(const KMeansOptions& options) : o_(options), ops_(options.backend) {
@@ -78,7 +111,7 @@ KMeans::KMeans(const KMeansOptions& options) : o_(options), ops_(options.backend
     throw Error("HK_ARGUMENT", "k-means: clusters and dim must be from 1 to 2^24");
   if (o_.n_init < 1 || o_.n_init > 1000 || o_.max_iterations < 1 || o_.batch < 1 || o_.patience < 0 || !(o_.tolerance >= 0))
     throw Error("HK_ARGUMENT", "k-means: nInit (1..1000), maxIterations, batch (from 1), patience and tolerance (from 0) are out of range");
-  const double candidates = (double)o_.n_init * trials_of(o_.clusters), dim = (double)o_.dim, clusters = (double)o_.clusters;
+  const double candidates = (double)(o_.n_init * slots_of(o_)), dim = (double)o_.dim, clusters = (double)o_.clusters;
   const double row_bytes = 4 * dim + 4 * 3 + 8;                                  // a row, its labels, distance, place
   const double seed_bytes = 4 + 4.0 * o_.n_init + 4 * candidates + 8 * candidates / kRowChunk + 8;  // a row of the subsample
   const double fixed = clusters * (dim * (4 + 8 + 4) + 32 + 8.0 * o_.n_init) + candidates * (4 * dim + 16);
@@ -119,7 +152,8 @@ void KMeans::append(const float* rows, int64_t count) {
 Progress KMeans::advance() {
   if (phase_ == Phase::filling) finish_filling();
   else if (phase_ == Phase::seeding) seed_some();
-  else if (phase_ == Phase::iterating && (o_.method == Method::lloyd ? lloyd_step() : minibatch_step())) finish();
+  else if (phase_ == Phase::finishing) finish();
+  else if (phase_ == Phase::iterating && (o_.method == Method::lloyd ? lloyd_step() : minibatch_step())) phase_ = Phase::finishing;
   const char* phase = phase_ == Phase::done ? "done" : phase_ == Phase::seeding ? "seeding" : o_.method == Method::lloyd ? "lloyd" : "minibatch";
   if (phase_ == Phase::seeding) return {phase, seeding_->done, o_.clusters, mean_inertia_, false};
   return {phase, iteration_, total_, mean_inertia_, phase_ == Phase::done};
@@ -130,17 +164,35 @@ void KMeans::finish_filling() {
   used_ = std::min(seen_, capacity_);
   if (used_ < o_.clusters)
     throw Error("HK_ARGUMENT", "k-means: " + text((double)o_.clusters) + " clusters need at least as many rows, got " + text((double)used_));
-  std::vector<float> swap((size_t)o_.dim);
-  const size_t bytes = (size_t)o_.dim * sizeof(float);
-  for (int64_t i = used_ - 1; i > 0; i--) {
-    const int64_t j = (int64_t)below(kShuffle, (uint64_t)i, 0, (uint64_t)i + 1);
-    if (i == j) continue;
-    memcpy(swap.data(), row(i), bytes);
-    memcpy(row(i), row(j), bytes);
-    memcpy(row(j), swap.data(), bytes);
-  }
+  std::vector<int64_t> from((size_t)used_);
+  std::iota(from.begin(), from.end(), 0);
+  for (int64_t i = used_ - 1; i > 0; i--) std::swap(from[i], from[below(kShuffle, (uint64_t)i, 0, (uint64_t)i + 1)]);
+  permute_rows(from);
   subsample_ = std::min(used_, std::max(kSeedRowsLeast, 3 * o_.clusters));
   start_seeding();
+}
+
+// Row i becomes what row from[i] was. Each thread moves columns of its own, around one cycle of the permutation after the other.
+void KMeans::permute_rows(const std::vector<int64_t>& from) {
+  const int64_t parts = std::min<int64_t>(omp_get_max_threads(), (o_.dim + 63) / 64);
+#pragma omp parallel for schedule(static) if ((double)used_ * o_.dim > kParallelWork)
+  for (int64_t part = 0; part < parts; part++) {
+    const int64_t begin = o_.dim * part / parts, columns = o_.dim * (part + 1) / parts - begin;
+    const size_t bytes = (size_t)columns * sizeof(float);
+    std::vector<float> first((size_t)columns);
+    std::vector<bool> moved((size_t)used_);
+    for (int64_t i = 0; i < used_; i++) {
+      if (moved[i]) continue;
+      memcpy(first.data(), row(i) + begin, bytes);
+      int64_t to = i;
+      for (; from[to] != i; to = from[to]) {
+        memcpy(row(to) + begin, row(from[to]) + begin, bytes);
+        moved[to] = true;
+      }
+      memcpy(row(to) + begin, first.data(), bytes);
+      moved[to] = true;
+    }
+  }
 }
 
 void KMeans::start_seeding() {
@@ -148,21 +200,19 @@ void KMeans::start_seeding() {
   Seeding& s = *seeding_;
   s.n = subsample_;
   s.trials = trials_of(o_.clusters);
-  s.candidates = o_.n_init * s.trials;
   s.squares.resize((size_t)s.n);
-  s.nearest.assign((size_t)(s.n * o_.n_init), 0);
-  s.potential.assign((size_t)o_.n_init, 0);
-  s.chosen.resize((size_t)(o_.n_init * o_.clusters));
-  s.candidate.resize((size_t)s.candidates);
-  s.candidate_rows.resize((size_t)(s.candidates * o_.dim));
-  s.candidate_squares.resize((size_t)s.candidates);
-  s.distance.resize((size_t)(s.n * s.candidates));
-  s.partial.resize((size_t)(chunks_of(s.n) * s.candidates));
+  s.seeds.resize((size_t)o_.n_init);
+  const int64_t slots = slots_of(o_);
+  for (Seeds& seeds : s.seeds) {
+    seeds.nearest.assign((size_t)s.n, INFINITY);
+    seeds.chunks.resize((size_t)chunks_of(s.n));
+    seeds.candidate.resize((size_t)slots);
+    seeds.distance.resize((size_t)(slots * s.n));
+  }
 #pragma omp parallel for schedule(static) if ((double)s.n * o_.dim > kParallelWork)
   for (int64_t i = 0; i < s.n; i++) {
-    double sum = 0;
-    for (int64_t d = 0; d < o_.dim; d++) sum += (double)row(i)[d] * row(i)[d];
-    s.squares[i] = (float)sum;
+    const float* x = row(i);
+    s.squares[i] = (float)sum_of(o_.dim, [=](int64_t d) { return (double)x[d] * x[d]; });
   }
   phase_ = Phase::seeding;
 }
@@ -172,33 +222,91 @@ void KMeans::seed_some() {
   double work = 0;
   do {
     seed_next();
-    work += 2.0 * s.n * s.candidates * o_.dim;
+    work += 2.0 * s.n * o_.n_init * s.trials * o_.dim;
   } while (s.done < o_.clusters && work < kSeedWork);
   if (s.done == o_.clusters) finish_seeding();
 }
 
-// Candidates of each seeding: drawn with probability proportional to the squared distance to the nearest centroid so far.
-void KMeans::choose_candidates() {
+// A row, with probability proportional to its squared distance to the nearest centroid so far; any row for the first centroid, and when
+// all rows are centroids.
+int64_t KMeans::draw_row(const std::vector<float>& nearest, const std::vector<double>& chunks, double potential, uint32_t element) const {
+  const uint64_t done = (uint64_t)seeding_->done;
+  const int64_t n = seeding_->n;
+  if (done == 0 || !(potential > 0)) return (int64_t)below(kFirst, done, element, (uint64_t)n);
+  double rest = uniform(kCandidate, done, element) * potential;
+  size_t c = 0;
+  while (c + 1 < chunks.size() && rest >= chunks[c]) rest -= chunks[c++];
+  int64_t pick = (int64_t)c * kRowChunk;
+  const int64_t last = std::min(pick + kRowChunk, n) - 1;
+  while (pick < last && rest >= nearest[pick]) rest -= nearest[pick++];
+  return pick;
+}
+
+// Fills `trial` of every seeding. A candidate that was drawn before other centroids were found is taken with probability nearest now /
+// nearest then, which makes its distribution that of one drawn now (rejection sampling); the rest is drawn.
+void KMeans::choose_trials() {
   Seeding& s = *seeding_;
-  const int64_t chunks = chunks_of(s.n);
-#pragma omp parallel for schedule(static) if ((double)s.n * o_.n_init > kParallelWork)
-  for (int64_t init = 0; init < o_.n_init; init++) {
-    const float* nearest = s.nearest.data() + init * s.n;
-    std::vector<double> chunk((size_t)chunks);
-    for (int64_t c = 0; c < chunks; c++) chunk[c] = sum_of(nearest + c * kRowChunk, std::min(kRowChunk, s.n - c * kRowChunk));
-    const double total = std::accumulate(chunk.begin(), chunk.end(), 0.0);
-    for (int64_t t = 0; t < s.trials; t++) {
-      const uint32_t element = (uint32_t)(init * s.trials + t);
-      int64_t pick = (int64_t)below(kFirst, (uint64_t)s.done, element, (uint64_t)s.n);  // also when all rows are centroids
-      if (s.done > 0 && total > 0) {
-        double rest = uniform(kCandidate, (uint64_t)s.done, element) * total;
-        int64_t c = 0;
-        while (c + 1 < chunks && rest >= chunk[c]) rest -= chunk[c++];
-        pick = c * kRowChunk;
-        const int64_t last = std::min(pick + kRowChunk, s.n) - 1;
-        while (pick < last && rest >= nearest[pick]) rest -= nearest[pick++];
+  const size_t trials = (size_t)s.trials;
+  std::vector<Seeds*> drawing;
+  for (size_t init = 0; init < s.seeds.size(); init++) {
+    Seeds& seeds = s.seeds[init];
+    const auto element = [&](int64_t slot) { return (uint32_t)(init * seeds.candidate.size() + (size_t)slot); };
+    seeds.trial.clear();
+    size_t seen = 0;
+    for (; seen < seeds.drawn.size() && seeds.trial.size() < trials; seen++) {
+      const int64_t slot = seeds.drawn[seen];
+      const Seeds::Candidate& c = seeds.candidate[slot];
+      if (uniform(kAccept, (uint64_t)s.done, element(slot)) * c.weight < seeds.nearest[c.row]) seeds.trial.push_back(slot);
+    }
+    seeds.drawn.erase(seeds.drawn.begin(), seeds.drawn.begin() + (int64_t)seen);
+    if (seeds.trial.size() == trials) continue;
+    const size_t drawn = (size_t)drawn_of(o_);
+    for (int64_t slot = 0; seeds.drawn.size() < drawn; slot++) {
+      if (std::find(seeds.trial.begin(), seeds.trial.end(), slot) != seeds.trial.end()) continue;
+      const int64_t row = draw_row(seeds.nearest, seeds.chunks, seeds.potential, element(slot));
+      seeds.candidate[slot] = {row, seeds.nearest[row]};
+      seeds.drawn.push_back(slot);
+    }
+    drawing.push_back(&seeds);
+  }
+  measure_drawn(drawing);
+  for (Seeds* seeds : drawing)
+    while (seeds->trial.size() < trials) {
+      seeds->trial.push_back(seeds->drawn.front());
+      seeds->drawn.erase(seeds->drawn.begin());
+    }
+}
+
+// Distances of all rows of the subsample to the drawn candidates of these seedings.
+void KMeans::measure_drawn(const std::vector<Seeds*>& drawing) {
+  struct Column {
+    int64_t row;
+    float square, *distance;
+  };
+  const Seeding& s = *seeding_;
+  std::vector<Column> columns;
+  for (Seeds* seeds : drawing)
+    for (const int64_t slot : seeds->drawn) {
+      const int64_t row = seeds->candidate[slot].row;
+      columns.push_back({row, s.squares[row], seeds->distance.data() + slot * s.n});
+    }
+  const int64_t C = (int64_t)columns.size();
+  std::vector<float> candidates((size_t)(C * o_.dim));
+  for (int64_t c = 0; c < C; c++) memcpy(candidates.data() + c * o_.dim, row(columns[c].row), (size_t)o_.dim * sizeof(float));
+#pragma omp parallel for schedule(static) if ((double)s.n * C * o_.dim > kParallelWork)
+  for (int64_t begin = 0; begin < s.n; begin += kRowTile) {
+    const int64_t rows = std::min(kRowTile, s.n - begin);
+    std::vector<float> product((size_t)(rows * C));
+    gemm(false, true, rows, C, o_.dim, -2, row(begin), o_.dim, candidates.data(), o_.dim, 0, product.data(), C);
+    const float* squares = s.squares.data() + begin;
+    for (int64_t c = 0; c < C; c++) {
+      float* distance = columns[c].distance + begin;
+      for (int64_t i = 0; i < rows; i++) {
+        const float d = product[i * C + c] + squares[i] + columns[c].square;
+        distance[i] = d > 0 ? d : 0;
       }
-      s.candidate[element] = pick;
+      const int64_t own = columns[c].row - begin;
+      if (own >= 0 && own < rows) distance[own] = 0;
     }
   }
 }
@@ -206,58 +314,57 @@ void KMeans::choose_candidates() {
 // One more centroid of every seeding: the candidate that lowers the potential most.
 void KMeans::seed_next() {
   Seeding& s = *seeding_;
-  const int64_t C = s.candidates, chunks = chunks_of(s.n);
-  const bool first = s.done == 0;
-  choose_candidates();
-  for (int64_t c = 0; c < C; c++) {
-    memcpy(s.candidate_rows.data() + c * o_.dim, row(s.candidate[c]), (size_t)o_.dim * sizeof(float));
-    s.candidate_squares[c] = s.squares[s.candidate[c]];
-  }
-#pragma omp parallel for schedule(static) if ((double)s.n * C * o_.dim > kParallelWork)
+  const int64_t chunks = chunks_of(s.n), trials = s.trials;
+  choose_trials();
+  std::vector<double> partial((size_t)(chunks * o_.n_init * trials));  // [chunks, n_init, trials]
+  const bool parallel = 4.0 * s.n * o_.n_init * trials > kParallelWork;
+#pragma omp parallel for schedule(static) if (parallel)
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t begin = chunk * kRowChunk, rows = std::min(kRowChunk, s.n - begin);
-    float* distance = s.distance.data() + begin * C;
-    gemm(false, true, rows, C, o_.dim, -2, row(begin), o_.dim, s.candidate_rows.data(), o_.dim, 0, distance, C);
-    double* partial = s.partial.data() + chunk * C;
-    std::fill(partial, partial + C, 0.0);
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t init = 0, c = 0; init < o_.n_init; init++) {
-        const float nearest = first ? INFINITY : s.nearest[init * s.n + begin + i];
-        for (int64_t t = 0; t < s.trials; t++, c++) {
-          float d = distance[i * C + c] + s.squares[begin + i] + s.candidate_squares[c];
-          d = d > 0 && begin + i != s.candidate[c] ? d : 0;
-          d = d < nearest ? d : nearest;
-          distance[i * C + c] = d;
-          partial[c] += d;
-        }
+    double* sum = partial.data() + chunk * o_.n_init * trials;
+    for (const Seeds& seeds : s.seeds)
+      for (const int64_t slot : seeds.trial) {
+        const float *nearest = seeds.nearest.data() + begin, *distance = seeds.distance.data() + slot * s.n + begin;
+        *sum++ = sum_of(rows, [=](int64_t i) { return (double)std::min(nearest[i], distance[i]); });
       }
   }
-#pragma omp parallel for schedule(static) if ((double)s.n * o_.n_init > kParallelWork)
+  std::vector<const float*> winners;
   for (int64_t init = 0; init < o_.n_init; init++) {
+    Seeds& seeds = s.seeds[init];
+    const auto sum = [&](int64_t chunk, int64_t t) { return partial[(chunk * o_.n_init + init) * trials + t]; };
     double least = INFINITY;
-    int64_t winner = init * s.trials;
-    for (int64_t c = init * s.trials; c < (init + 1) * s.trials; c++) {
+    int64_t winner = 0;
+    for (int64_t t = 0; t < trials; t++) {
       double potential = 0;
-      for (int64_t chunk = 0; chunk < chunks; chunk++) potential += s.partial[chunk * C + c];
+      for (int64_t chunk = 0; chunk < chunks; chunk++) potential += sum(chunk, t);
       if (potential < least) {
         least = potential;
-        winner = c;
+        winner = t;
       }
     }
-    s.potential[init] = least;
-    s.chosen[init * o_.clusters + s.done] = s.candidate[winner];
-    for (int64_t i = 0; i < s.n; i++) s.nearest[init * s.n + i] = s.distance[i * C + winner];
+    seeds.potential = least;
+    for (int64_t chunk = 0; chunk < chunks; chunk++) seeds.chunks[chunk] = sum(chunk, winner);
+    seeds.chosen.push_back(seeds.candidate[seeds.trial[winner]].row);
+    winners.push_back(seeds.distance.data() + seeds.trial[winner] * s.n);
   }
+#pragma omp parallel for schedule(static) if (parallel)
+  for (int64_t chunk = 0; chunk < chunks; chunk++)
+    for (int64_t init = 0; init < o_.n_init; init++) {
+      float* nearest = s.seeds[init].nearest.data();
+      for (int64_t i = chunk * kRowChunk; i < std::min(s.n, (chunk + 1) * kRowChunk); i++) nearest[i] = std::min(nearest[i], winners[init][i]);
+    }
   s.done++;
-  mean_inertia_ = *std::min_element(s.potential.begin(), s.potential.end()) / (double)s.n;
+  mean_inertia_ = best_seeds().potential / (double)s.n;
+}
+
+const KMeans::Seeds& KMeans::best_seeds() const {
+  return *std::min_element(seeding_->seeds.begin(), seeding_->seeds.end(), [](const auto& a, const auto& b) { return a.potential < b.potential; });
 }
 
 void KMeans::finish_seeding() {
-  const Seeding& s = *seeding_;
-  const int64_t best = std::min_element(s.potential.begin(), s.potential.end()) - s.potential.begin();
+  const std::vector<int64_t>& chosen = best_seeds().chosen;
   centroids_.resize((size_t)(o_.clusters * o_.dim));
-  for (int64_t k = 0; k < o_.clusters; k++)
-    memcpy(centroids_.data() + k * o_.dim, row(s.chosen[best * o_.clusters + k]), (size_t)o_.dim * sizeof(float));
+  for (int64_t k = 0; k < o_.clusters; k++) memcpy(centroids_.data() + k * o_.dim, row(chosen[k]), (size_t)o_.dim * sizeof(float));
   seeding_.reset();
   labels_.assign((size_t)used_, -1);
   distances_.assign((size_t)used_, 0);
@@ -295,15 +402,15 @@ void KMeans::assign(int64_t first, int64_t count) {
            {{labels_.data(), HK_I32, {count}}, {distances_.data(), HK_F32, {count}}});
 }
 
-// The centroids to the means of these rows, which have the first labels, and of the rows that `weights` counts.
+// The centroids to the means of these rows, which have the first labels, and of the rows that `weights` counts. They were where `before_` says.
 void KMeans::move_centroids(int64_t first, int64_t count, std::vector<int32_t>* weights) {
-  std::vector<float> moved(centroids_.size());
+  before_.resize(centroids_.size());
   std::vector<int32_t> absorbed(weights->size());
   const std::vector<int64_t> shape = {o_.clusters, o_.dim};
   ops_.run("kmeans_update",
            {rows_from(first, count), {labels_.data(), HK_I32, {count}}, {centroids_.data(), HK_F32, shape}, {weights->data(), HK_I32, {o_.clusters}}},
-           {{moved.data(), HK_F32, shape}, {absorbed.data(), HK_I32, {o_.clusters}}});
-  centroids_.swap(moved);
+           {{before_.data(), HK_F32, shape}, {absorbed.data(), HK_I32, {o_.clusters}}});
+  centroids_.swap(before_);
   weights->swap(absorbed);
 }
 
@@ -394,11 +501,10 @@ bool KMeans::lloyd_step() {
   mean_inertia_ = sum_of(distances_.data(), used_) / (double)used_;
   const bool unchanged = labels_ == previous_;
   reseed_empty();
-  const std::vector<float> before = centroids_;
   std::vector<int32_t> weights((size_t)o_.clusters);
   move_centroids(0, used_, &weights);
-  double shift = 0;
-  for (size_t i = 0; i < before.size(); i++) shift += ((double)centroids_[i] - before[i]) * ((double)centroids_[i] - before[i]);
+  const float *now = centroids_.data(), *before = before_.data();
+  const double shift = sum_of((int64_t)centroids_.size(), [=](int64_t i) { return ((double)now[i] - before[i]) * ((double)now[i] - before[i]); });
   iteration_++;
   return unchanged || shift <= o_.tolerance * column_variance_ || iteration_ >= o_.max_iterations;
 }

@@ -4,11 +4,12 @@
 // counter RNG keyed by i, so the sample does not depend on how the rows were cut into chunks.
 // Then advance() is called until done; each call does a bounded piece of work, so that the caller can report and stop:
 //   seeding    n_init greedy k-means++ seedings (Arthur & Vassilvitskii 2007; 2 + ln K candidates for each centroid, as
-//              scikit-learn) side by side on a random subsample; the one with the smallest potential wins
+//              scikit-learn) side by side on a random subsample; the one with the smallest potential wins. Candidates are drawn
+//              and measured ahead of their centroid, and thinned to the distribution that holds then
 //   minibatch  Sculley's web-scale k-means (WWW 2010) with per-centroid rates, as scikit-learn's MiniBatchKMeans: stops after
 //              `patience` batches in which the smoothed inertia did not improve, or max_iterations passes over the sample
 //   lloyd      full iterations until no label changes, the centroids move less than tolerance * mean variance, or max_iterations
-//   final      the inertia of the whole sample
+//   final      the inertia of the whole sample (reported as the method's phase, until done)
 // Empty clusters restart at the rows that lie farthest from their centroids (lloyd), empty and rare ones at random rows of the
 // batch (minibatch). Every sum runs in a fixed order: the result depends on rows, options, seed and back-end, not on the number of threads.
 // Assignments and updates are the ops of those names, on the back-end that the options name, which then holds a copy of the sample; seeding
@@ -85,17 +86,22 @@ class KMeans {
   std::atomic<bool> busy{false};
 
  private:
-  enum class Phase { filling, seeding, iterating, done };
+  enum class Phase { filling, seeding, iterating, finishing, done };
+  struct Seeds;
   struct Seeding;
 
   float* row(int64_t i) const { return sample_->data() + i * o_.dim; }
   uint64_t below(uint32_t stream, uint64_t draw, uint32_t element, uint64_t n) const;
   double uniform(uint32_t stream, uint64_t draw, uint32_t element) const;
   void finish_filling();
+  void permute_rows(const std::vector<int64_t>& from);
   void seed_some();
   void start_seeding();
   void seed_next();
-  void choose_candidates();
+  int64_t draw_row(const std::vector<float>& nearest, const std::vector<double>& chunks, double potential, uint32_t element) const;
+  void choose_trials();
+  void measure_drawn(const std::vector<Seeds*>& drawing);
+  const Seeds& best_seeds() const;
   void finish_seeding();
   bool minibatch_step();
   void reassign_rare(const float* batch, int64_t count);
@@ -115,7 +121,7 @@ class KMeans {
   std::unique_ptr<Seeding> seeding_;
   OpCaller ops_;
   Block resident_;  // the sample, where the back-end has memory of its own
-  std::vector<float> centroids_, distances_;
+  std::vector<float> centroids_, before_, distances_;
   std::vector<int32_t> labels_, previous_;
   std::vector<int32_t> weight_;  // minibatch: rows each centroid has absorbed
   double smoothed_ = -1, best_smoothed_ = -1;

@@ -1,5 +1,5 @@
 // kmeans_assign on the CPU: the contract is in ops/kmeans_assign.h. The centroids are packed once in panels of kWide (k along the lanes,
-// D along the rows), a block of rows of x likewise; the kernel keeps kRows x kWide dot products in registers while it walks over D, and
+// D along the rows), of which the last may be narrower. The kernel keeps kRows x kWide dot products in registers while it walks over D, and
 // folds them into each row's best score so far, lane by lane. A block of rows stays in the second-level cache while all panels pass.
 // Each row's sums run in the same order wherever it stands.
 #include "cpu/op.h"
@@ -27,19 +27,15 @@ Sizes sizes_of(const hk_call* call) {
   return s;
 }
 
-const int64_t kSlots = 64;  // blocks in flight at most
-
 struct Layout {
   float *panels, *half;  // [panels, D, kWide], [panels * kWide] half the squared norms, +inf behind the last
-  float* x;              // [slots, block * D]
-  int64_t slots;
+  float* last;           // [kRows, D] the last rows, when they are fewer than kRows
 };
 Layout layout(const Sizes& s, Scratch& scratch) {
   Layout l;
   l.panels = scratch.take<float>(s.panels * s.D * kWide);
   l.half = scratch.take<float>(s.panels * kWide);
-  l.slots = s.blocks < kSlots ? s.blocks : kSlots;
-  l.x = scratch.take<float>(l.slots * s.block * s.D);
+  l.last = scratch.take<float>(kRows * s.D);
   return l;
 }
 
@@ -51,24 +47,23 @@ int prepare(hk_call* call, size_t* scratch_bytes, void**) {
   return 0;
 }
 
-void pack_centroids(const float* c, const Sizes& s, const Layout& l) {
-  parallel_chunks(s.panels, 1, [&](int64_t p, int64_t, int64_t) {
-    float* panel = l.panels + p * s.D * kWide;
-    const int64_t first = p * kWide, count = s.K - first < kWide ? s.K - first : kWide;
-    for (int64_t d = 0; d < s.D; d++)
-      for (int64_t lane = 0; lane < kWide; lane++) panel[d * kWide + lane] = lane < count ? c[(first + lane) * s.D + d] : 0;
-    for (int64_t lane = 0; lane < kWide; lane++) {
-      const float* row = c + (first + lane) * s.D;
-      l.half[first + lane] = lane < count ? 0.5f * dot(row, row, s.D) : INFINITY;
-    }
-  });
+// Vectors of centroids in panel p.
+int vectors_of(const Sizes& s, int64_t p) {
+  const int64_t left = s.K - p * kWide;
+  return left >= kWide ? kVectors : (int)((left + kLanes - 1) / kLanes);
 }
 
-// Groups of kRows rows, each stored [D][kRows]; the rows behind the last are zero.
-void pack_rows(const float* x, int64_t count, int64_t D, float* out) {
-  for (int64_t first = 0; first < count; first += kRows, out += kRows * D)
-    for (int r = 0; r < kRows; r++)
-      for (int64_t d = 0; d < D; d++) out[d * kRows + r] = first + r < count ? x[(first + r) * D + d] : 0;
+void pack_centroids(const float* c, const Sizes& s, const Layout& l) {
+  parallel_chunks(s.panels, 1, [&](int64_t p, int64_t, int64_t) {
+    const int64_t width = vectors_of(s, p) * kLanes;
+    float* panel = l.panels + p * s.D * kWide;
+    for (int64_t lane = 0; lane < width; lane++) {
+      const int64_t k = p * kWide + lane;
+      const float* row = c + (k < s.K ? k : 0) * s.D;
+      for (int64_t d = 0; d < s.D; d++) panel[d * width + lane] = row[d];
+      l.half[k] = k < s.K ? 0.5f * dot(row, row, s.D) : INFINITY;
+    }
+  });
 }
 
 struct Best {
@@ -76,18 +71,18 @@ struct Best {
   ik index[kRows];
 };
 
-void panel_kernel(const float* __restrict x, const float* __restrict panel, const float* half, int64_t D, int32_t first,
-                  Best* best) {
-  vk acc[kRows][kVectors] = {};
-  for (int64_t d = 0; d < D; d++) {
-    vk c[kVectors];
+template <int VECTORS>
+void panel_kernel(const float* x, const float* panel, const float* half, int64_t D, int32_t first, Best* best) {
+  vk acc[kRows][VECTORS] = {};
+  for (int64_t d = 0; d < D; d++, panel += VECTORS * kLanes) {
+    vk c[VECTORS];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; j++) c[j] = *(const vku*)(panel + d * kWide + j * kLanes);
+    for (int j = 0; j < VECTORS; j++) c[j] = *(const vku*)(panel + j * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r++) {
-      const vk value = x[d * kRows + r] - vk{};  // x - 0 is x: one broadcast
+      const vk value = x[r * D + d] - vk{};  // x - 0 is x: one broadcast
 #pragma GCC unroll 4
-      for (int j = 0; j < kVectors; j++) acc[r][j] += value * c[j];
+      for (int j = 0; j < VECTORS; j++) acc[r][j] += value * c[j];
     }
   }
   ik lane;
@@ -95,13 +90,16 @@ void panel_kernel(const float* __restrict x, const float* __restrict panel, cons
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; j++) {
+    for (int j = 0; j < VECTORS; j++) {
       const vk score = *(const vku*)(half + j * kLanes) - acc[r][j];
       const ik better = score < best->score[r];
       best->score[r] = better ? score : best->score[r];
       best->index[r] = better ? lane + (first + j * kLanes) : best->index[r];
     }
 }
+
+typedef void (*PanelKernel)(const float* x, const float* panel, const float* half, int64_t D, int32_t first, Best* best);
+const PanelKernel kPanelKernels[] = {panel_kernel<1>, panel_kernel<2>, panel_kernel<3>};
 
 int32_t lowest(const vk score, const ik index) {
   float s[kLanes];
@@ -128,19 +126,27 @@ float squared_distance(const float* a, const float* b, int64_t n) {
   return sum(s);
 }
 
-void assign_block(const hk_call* call, const Sizes& s, const Layout& l, int64_t begin, int64_t end, float* packed) {
+void assign_block(const hk_call* call, const Sizes& s, const Layout& l, int64_t begin, int64_t end) {
   const float *x = f32(call->inputs[0]), *c = f32(call->inputs[1]);
   Best best[kGroups];
+  const float* group[kGroups];
   const int64_t groups = (end - begin + kRows - 1) / kRows;
-  pack_rows(x + begin * s.D, end - begin, s.D, packed);
-  for (int64_t g = 0; g < groups; g++)
+  for (int64_t g = 0; g < groups; g++) {
+    const int64_t first = begin + g * kRows, left = end - first;
+    group[g] = x + first * s.D;
+    if (left < kRows) {  // only in the last block
+      memset(l.last, 0, (size_t)(kRows * s.D) * sizeof(float));
+      memcpy(l.last, group[g], (size_t)(left * s.D) * sizeof(float));
+      group[g] = l.last;
+    }
     for (int r = 0; r < kRows; r++) {
       best[g].score[r] = vk{} + INFINITY;
       best[g].index[r] = ik{};
     }
+  }
   for (int64_t p = 0; p < s.panels; p++)
     for (int64_t g = 0; g < groups; g++)
-      panel_kernel(packed + g * kRows * s.D, l.panels + p * s.D * kWide, l.half + p * kWide, s.D, (int32_t)(p * kWide), best + g);
+      kPanelKernels[vectors_of(s, p) - 1](group[g], l.panels + p * s.D * kWide, l.half + p * kWide, s.D, (int32_t)(p * kWide), best + g);
   for (int64_t i = begin; i < end; i++) {
     const Best& b = best[(i - begin) / kRows];
     const int32_t k = lowest(b.score[(i - begin) % kRows], b.index[(i - begin) % kRows]);
@@ -155,9 +161,7 @@ int run(hk_call* call) {
   const Layout l = layout(s, scratch);
   pack_centroids(f32(call->inputs[1]), s, l);
 #pragma omp parallel for schedule(dynamic, 1) if (2.0 * s.N * s.K * s.D > 1e6)
-  for (int64_t slot = 0; slot < l.slots; slot++)
-    for (int64_t b = slot; b < s.blocks; b += l.slots)
-      assign_block(call, s, l, b * s.block, (b + 1) * s.block < s.N ? (b + 1) * s.block : s.N, l.x + slot * s.block * s.D);
+  for (int64_t b = 0; b < s.blocks; b++) assign_block(call, s, l, b * s.block, (b + 1) * s.block < s.N ? (b + 1) * s.block : s.N);
   return 0;
 }
 

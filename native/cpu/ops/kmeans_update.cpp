@@ -1,5 +1,5 @@
 // kmeans_update on the CPU: the contract is in ops/kmeans_update.h. The rows are listed by label; each cluster's sum is taken by one thread,
-// in the order of the rows.
+// in the order of the rows. They lie scattered: while one is added, the next is fetched.
 #include "cpu/op.h"
 #include "hubertkit/scratch.h"
 #include "ops/kmeans_update.h"
@@ -8,7 +8,7 @@ namespace hk {
 namespace HK_ISA {
 namespace {
 
-const int64_t kColumns = 256;  // summed at a time
+const int64_t kColumns = 1024;  // summed at a time
 
 struct Layout {
   int64_t* starts;   // [K+2]
@@ -49,6 +49,8 @@ void move_centroid(const hk_call* call, const UpdateSizes& s, const Layout& l, i
     double sums[kColumns] = {};
     for (int64_t i = l.starts[k]; i < l.starts[k + 1]; i++) {
       const float* row = x + l.members[i] * s.D + first;
+      const float* next = i + 1 < l.starts[s.K] ? x + l.members[i + 1] * s.D + first : row;
+      for (int64_t d = 0; d < columns; d += 16) __builtin_prefetch(next + d);
       for (int64_t d = 0; d < columns; d++) sums[d] += row[d];
     }
     for (int64_t d = 0; d < columns; d++) moved[first + d] = moved_centroid(c[first + d], weight, sums[d], absorbed);
