@@ -56,10 +56,10 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
     }
   });
 
-  test('the result is the same on one thread and on three', async () => {
+  test.each([1, 35])('%d seedings: the result is the same on one thread and on three', async (nInit) => {
     const dim = 40; // large enough that every loop is shared out
     const rows = blobs(30000, 15, dim, 3);
-    const options = { clusters: 25, dim, method, nInit: 35, batchSize: 26000, maxIterations: 10 };
+    const options = { clusters: 25, dim, method, nInit, batchSize: 26000, maxIterations: 10 };
     const threads = wrapped((native) => native.backendInfo().threads);
     try {
       wrapped((native) => native.setThreads(1));
@@ -128,6 +128,16 @@ describe.each(['lloyd', 'minibatch'] as const)('%s', (method) => {
     expect(phases).toEqual(['reading', 'seeding', method, 'done']);
     expect(inertia.at(-1)!).toBeLessThan(inertia[0]);
   });
+});
+
+test('one seeding puts a centroid into each of many blobs far apart', async () => {
+  const [dim, centres] = [48, 60];
+  const rows = blobs(3000, centres, dim, 0.01);
+  const truth = lloyd(rows, rows.subarray(0, centres * dim), dim, 2).inertia;
+  for (let seed = 0; seed < 10; seed++) {
+    const options = { clusters: centres, dim, method: 'lloyd' as const, nInit: 1, maxIterations: 1, seed };
+    expect((await fitted(rows, options)).inertia / truth).toBeLessThan(1.001);
+  }
 });
 
 test('the sample under a small budget is uniform: early and late rows are kept alike', async () => {

@@ -57,12 +57,12 @@ void pack_centroids(const float* c, const Sizes& s, const Layout& l) {
   parallel_chunks(s.panels, 1, [&](int64_t p, int64_t, int64_t) {
     const int64_t width = vectors_of(s, p) * kLanes;
     float* panel = l.panels + p * s.D * kWide;
-    for (int64_t lane = 0; lane < width; lane++) {
-      const int64_t k = p * kWide + lane;
-      const float* row = c + (k < s.K ? k : 0) * s.D;
-      for (int64_t d = 0; d < s.D; d++) panel[d * width + lane] = row[d];
-      l.half[k] = k < s.K ? 0.5f * dot(row, row, s.D) : INFINITY;
-    }
+    const auto row = [&](int64_t lane) { return c + (p * kWide + lane < s.K ? p * kWide + lane : 0) * s.D; };
+    for (int64_t first = 0; first < s.D; first += 16)
+      for (int64_t lane = 0; lane < width; lane++)
+        for (int64_t d = first; d < s.D && d < first + 16; d++) panel[d * width + lane] = row(lane)[d];
+    for (int64_t lane = 0; lane < width; lane++)
+      l.half[p * kWide + lane] = p * kWide + lane < s.K ? 0.5f * dot(row(lane), row(lane), s.D) : INFINITY;
   });
 }
 
