@@ -369,14 +369,9 @@ void store_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, flo
     for (int64_t i = 0; i < depth; i++) out[r * stride + i] = factor * x[r * padded + i];
 }
 
-// sum(do * o) of a row. In f32 one after the other.
+// sum(do * o) of a row.
 template <class T>
 float output_dot(int64_t depth, const T* d_o, const T* o) {
-  if (kNumbers<typename Product<T>::Factor> == 1) {
-    float total = 0;
-    for (int64_t d = 0; d < depth; d++) total += d_o[d] * o[d];
-    return total;
-  }
   v16 total = {};
   for (int64_t d = 0; d < depth; d += 16) total += load_tail(d_o + d, depth - d) * load_tail(o + d, depth - d);
   return sum(total);
