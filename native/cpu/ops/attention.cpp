@@ -46,13 +46,6 @@ struct Sizes : AttentionSizes {
   int64_t row() const { return 3 * width; }
 };
 
-// One slot of scratch for each thread that may run.
-int64_t thread_slots(int64_t items) {
-  const int64_t most = omp_get_max_threads() > omp_get_num_procs() ? omp_get_max_threads() : omp_get_num_procs();
-  return smaller(most, items);
-}
-int use_threads(const hk_call* call) { return (int)smaller((int64_t)(intptr_t)call->state, omp_get_max_threads()); }
-
 // f32 keys are scaled when they are copied. Those of pairs would be rounded once more: scores and dq are scaled instead.
 template <class Factor>
 float key_scale(const Sizes& z) { return kNumbers<Factor> == 1 ? z.scale : 1; }
