@@ -74,6 +74,7 @@ export const cases: Case[] = [
   ...[
     [2, 6, 4, 2, 3],
     [2, 21, 24, 4, 16],
+    [1, 66, 10, 2, 65],
   ].flatMap(([b, t, d, groups, k]) => positional(b, t, d, groups, k)),
   ...[
     [2, 6, 5, 3, 7],

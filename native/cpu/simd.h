@@ -104,9 +104,14 @@ static inline float max_of(v16 v) {
 
 // e^x for one register, < 2 ulp on [-86.9, 88.7]; below: 0; above: +inf; NaN stays NaN. Cody-Waite reduction, degree-6 polynomial.
 static inline vk exp_register(vk x) {
-  const float lo = -86.9f, hi = 88.72283f;
+  const float lo = -86.9f;
+#if defined(__AVX512F__)
+  const vk c = min(splat(89.0f), max(splat(lo), x));
+#else
+  const float hi = 88.72283f;
   const vk low = x < lo ? lo - vk{} : x;
   const vk c = low > hi ? hi - vk{} : low;
+#endif
   const vk shift = 12582912.0f - vk{};  // 1.5 * 2^23: adding it rounds to the nearest integer
   const vk magic = c * 1.44269504088896341f + shift;
   const vk f = magic - shift;
@@ -118,10 +123,14 @@ static inline vk exp_register(vk x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const vk y = p * (r * r) + (r + 1.0f);
+#if defined(__AVX512F__)  // times 2^f, 0 where x < lo
+  return __builtin_ia32_scalefps512_mask(y, f, vk{}, __builtin_ia32_cmpps512_mask(x, splat(lo), 5, (unsigned short)-1, 4), 4);
+#else
   // times 2^n: n = 128 is out of a float's range, so 2^(n - 1) and a factor of two; the integer is in the low bits of `magic`
   const vk scaled = (y + y) * (vk)(((ik)magic << 23) + (126 << 23));
   const vk bounded = x > hi ? INFINITY - vk{} : scaled;
   return x < lo ? vk{} : bounded;
+#endif
 }
 static inline v16 exp(v16 x) {
 #if defined(__AVX512F__)

@@ -223,7 +223,8 @@ test.each([
 });
 
 describe('pos_conv', () => {
-  // [batch, frames, channels, groups, kernel]: even and odd kernels, groups of 12, 9, 8, 7, 24 and 1 channels, a kernel longer than the input.
+  // [batch, frames, channels, groups, kernel]: even and odd kernels, groups of 12, 9, 8, 7, 24 and 1 channels, a kernel longer than the input;
+  // kernels and inputs that are long enough for products of parts, whole and not, in one block and in two.
   const cases = [
     [2, 37, 48, 4, 16],
     [2, 37, 36, 4, 15],
@@ -232,6 +233,9 @@ describe('pos_conv', () => {
     [2, 200, 14, 2, 7],
     [1, 401, 24, 1, 9],
     [2, 3, 5, 5, 1],
+    [2, 64, 24, 2, 64],
+    [2, 131, 26, 2, 67],
+    [1, 401, 9, 1, 399],
   ];
   test.each(cases)(
     'value and gradients: batch %i, %i frames, %i channels in %i groups, kernel %i',

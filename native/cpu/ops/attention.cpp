@@ -46,13 +46,6 @@ struct Sizes : AttentionSizes {
   int64_t row() const { return 3 * width; }
 };
 
-// One slot of scratch for each thread that may run.
-int64_t thread_slots(int64_t items) {
-  const int64_t most = omp_get_max_threads() > omp_get_num_procs() ? omp_get_max_threads() : omp_get_num_procs();
-  return smaller(most, items);
-}
-int use_threads(const hk_call* call) { return (int)smaller((int64_t)(intptr_t)call->state, omp_get_max_threads()); }
-
 // f32 keys are scaled when they are copied. Those of pairs would be rounded once more: scores and dq are scaled instead.
 template <class Factor>
 float key_scale(const Sizes& z) { return kNumbers<Factor> == 1 ? z.scale : 1; }
@@ -369,14 +362,9 @@ void store_rows(int64_t rows, int64_t depth, int64_t padded, const float* x, flo
     for (int64_t i = 0; i < depth; i++) out[r * stride + i] = factor * x[r * padded + i];
 }
 
-// sum(do * o) of a row. In f32 one after the other.
+// sum(do * o) of a row.
 template <class T>
 float output_dot(int64_t depth, const T* d_o, const T* o) {
-  if (kNumbers<typename Product<T>::Factor> == 1) {
-    float total = 0;
-    for (int64_t d = 0; d < depth; d++) total += d_o[d] * o[d];
-    return total;
-  }
   v16 total = {};
   for (int64_t d = 0; d < depth; d += 16) total += load_tail(d_o + d, depth - d) * load_tail(o + d, depth - d);
   return sum(total);
