@@ -7,7 +7,6 @@
 //   dw[o, i, j] = sum_{b, t} dz[b, o, t]       x[b, i, t + j]   coefficients: dz itself
 // Work is split over groups, batch rows and blocks of frames; every output is one sum in a fixed order. Where the products of bf16
 // are made of pairs (factor.h), weights are rounded to bf16 and a plane holds each sample beside the next one; sums stay f32.
-#include "cpu/cast.h"
 #include "cpu/correlate.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
