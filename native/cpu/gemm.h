@@ -17,6 +17,7 @@ struct GemmShape {
   bool    accumulate;
   bool    bias;                // f32, whatever the dtypes
   hk_dtype ab = HK_F32, c = HK_F32;  // f32 or bf16; sums are f32 in either case
+  bool     rounds_b = false;         // B is dense, lies in f32 and is taken as bf16: by Gemm (product.h) alone
 };
 
 // Whether this processor multiplies bf16 (AVX512_BF16 or AMX); where it does not, no LibraryGemm of bf16 is made.

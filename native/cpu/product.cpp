@@ -1,16 +1,20 @@
-// C = A B of f32 on AVX-512. Compiled once per instruction set.
+// C = A B on AVX-512: of f32, and of bf16 where the processor has its dot product. Compiled once per instruction set.
 //
+// Operands are packed as words of 4 bytes: a number of f32, or two of bf16 that follow one another in k, whose products the processor adds.
 // C is split into one rectangle for each thread, and a thread works alone. A tile of 14 x 32 numbers of C stays in registers while k runs
-// over a block of up to kProductDepth steps; for that a block of A lies packed in panels of 14 rows and a block of B in panels of 32 columns, k by k.
+// over a block of up to kProductDepth words; for that a block of A lies packed in panels of 14 rows and a block of B in panels of 32 columns,
+// word by word. A C of bf16 is rounded once: then k is one block.
 //   for every block of rows, as many as kBlockBytes hold
 //     for every block of k: pack A
 //       for every panel of B: for every panel of A: a tile
-// A panel of B is packed in slices between the tiles of the panel before it, each slice fetched one tile ahead: nothing waits for memory.
+// A panel of B is packed in slices between the tiles of the panel before it, each slice fetched line by line during the tile before:
+// nothing waits for memory.
 // When there are several blocks of rows, all of B is kept packed for the blocks after the first.
 // The blocks of k follow from k alone and each number of C is summed by one thread in the order of k: bits do not depend on the threads.
 #include "cpu/product.h"
 
 #include <initializer_list>
+#include <type_traits>
 
 #include "cpu/gelu.h"
 #if defined(__AVX512F__)
@@ -25,15 +29,23 @@ class OneDnnGemm final : public Gemm {
  public:
   OneDnnGemm(const GemmShape& shape, LibraryGemm* product) : shape_(shape), product_(product) {}
   ~OneDnnGemm() override { delete product_; }
-  size_t scratch_bytes() const override { return product_->scratch_bytes(); }
+  size_t scratch_bytes() const override { return rounded_bytes() + product_->scratch_bytes(); }
   void run(const void* a, const void* b, void* c, const float* bias, void* scratch, void* gelu) const override {
-    product_->run(a, b, c, bias, scratch);
+    if (shape_.rounds_b) {
+      const float* from = (const float*)b;
+      bf16* to = (bf16*)scratch;
+      parallel_chunks(shape_.k * shape_.n, 16384, [=](int64_t, int64_t begin, int64_t end) { map(from, to, begin, end, [](v16 v) { return v; }); });
+      b = to;
+    }
+    product_->run(a, b, c, bias, (char*)scratch + rounded_bytes());
     if (!gelu) return;
     if (shape_.c == HK_BF16) gelu_all((const bf16*)c, (bf16*)gelu, shape_.m * shape_.n);
     else gelu_all((const float*)c, (float*)gelu, shape_.m * shape_.n);
   }
 
  private:
+  size_t rounded_bytes() const { return shape_.rounds_b ? ((size_t)(shape_.k * shape_.n) * sizeof(bf16) + 63) / 64 * 64 : 0; }
+
   GemmShape shape_;
   LibraryGemm* product_;
 };
@@ -45,7 +57,7 @@ const int64_t kBlockBytes = 1600 << 10;
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-void fetch(const float* p) { __builtin_prefetch(p, 0, 3); }
+void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 // The maskz forms, of all elements: the plain ones warn of an uninitialized operand in GCC 12.
 v16 low_pairs(v16 a, v16 b) { return (v16)_mm512_maskz_unpacklo_ps(-1, (__m512)a, (__m512)b); }
@@ -77,111 +89,166 @@ __attribute__((always_inline)) inline void transpose(v16 (&r)[16]) {
   }
 }
 
-// The first n of 16 numbers (none when n < 0), zeros behind them.
-v16 load_first(const float* p, int64_t n) {
-  return (v16)_mm512_maskz_loadu_ps(n >= 16 ? 0xffff : n < 0 ? 0 : (__mmask16)((1 << n) - 1), p);
-}
+// The first n of up to 32, none when n < 0.
+uint32_t first(int64_t n) { return n >= 32 ? ~0u : n < 0 ? 0 : (1u << n) - 1; }
+// The first n of 16 numbers, zeros behind them.
+v16 load_first(const float* p, int64_t n) { return (v16)_mm512_maskz_loadu_ps((__mmask16)first(n), p); }
 
+// How 16 words are made of an operand: `along` k from the first `left` numbers at p; or `across`, of the first n of 16 numbers at p and,
+// if `left` > 1, of those `column` further, which follow them in k.
 // Numbers as `mix` makes them.
 template <int TERMS>
-struct Reader {
+struct NumberReader {
   const Mix& mix;
-  v16 operator()(const float* p, int64_t n) const {
-    v16 v = load_first(p, n);
+  v16 along(const float* p, int64_t left) const {
+    v16 v = load_first(p, left);
 #pragma GCC unroll 2
-    for (int i = 0; i < TERMS; i++) v += mix.sign[i] * load_first(p + mix.offset[i], n);
+    for (int i = 0; i < TERMS; i++) v += mix.sign[i] * load_first(p + mix.offset[i], left);
     return v;
   }
+  v16 across(const float* p, int64_t, int64_t, int64_t n) const { return along(p, n); }
 };
 
-template <class Body>
-void with_reader(const Mix& mix, bool mixed, const Body& body) {
-  switch (mixed ? mix.terms : 0) {
-    case 0: return body(Reader<0>{mix});
-    case 1: return body(Reader<1>{mix});
-    default: return body(Reader<2>{mix});
+// Words of one f32.
+struct Numbers {
+  typedef float T;
+  static const int kNumbers = 1;
+  template <class Body>
+  static void with_reader(const Mix& mix, bool mixed, const Body& body) {
+    switch (mixed ? mix.terms : 0) {
+      case 0: return body(NumberReader<0>{mix});
+      case 1: return body(NumberReader<1>{mix});
+      default: return body(NumberReader<2>{mix});
+    }
   }
-}
+  static v16 multiply_add(float a, v16 b, v16 sum) { return sum + a * b; }
+};
 
-// to[p * WIDTH + j] = read(from + j * row + p * column) for p < k and j < n, 0 for the j behind them. Writes up to 2 floats behind the end
-// when WIDTH is 14: the next p overwrites them, panels end with room for them.
-template <int WIDTH, class Read>
-void pack(const Read& read, int64_t n, int64_t k, const float* from, int64_t row, int64_t column, float* to) {
+#if defined(__AVX512BF16__)
+// Words of two bf16.
+struct Pairs {
+  typedef bf16 T;
+  static const int kNumbers = 2;
+  template <class Body>
+  static void with_reader(const Mix&, bool, const Body& body) { body(Pairs()); }
+  v16 along(const bf16* p, int64_t left) const { return (v16)_mm512_maskz_loadu_epi16(first(left), p); }
+  v16 across(const bf16* p, int64_t column, int64_t left, int64_t n) const {
+    const __mmask16 columns = (__mmask16)first(n);
+    const h16 even = (h16)_mm256_maskz_loadu_epi16(columns, p), odd = (h16)_mm256_maskz_loadu_epi16(left > 1 ? columns : 0, p + column);
+    return (v16)(__builtin_convertvector(even, u16) | __builtin_convertvector(odd, u16) << 16);
+  }
+  static v16 multiply_add(float a, v16 b, v16 sum) { return (v16)_mm512_dpbf16_ps((__m512)sum, (__m512bh)b, (__m512bh)_mm512_set1_ps(a)); }
+};
+
+// The same of f32 that is rounded.
+struct RoundedPairs {
+  typedef float T;
+  static const int kNumbers = 2;
+  template <class Body>
+  static void with_reader(const Mix&, bool, const Body& body) { body(RoundedPairs()); }
+  v16 along(const float* p, int64_t left) const {
+    return (v16)_mm512_cvtne2ps_pbh((__m512)load_first(p + 16, left - 16), (__m512)load_first(p, left));
+  }
+  v16 across(const float* p, int64_t column, int64_t left, int64_t n) const {
+    const __m512i rows = (__m512i)_mm512_cvtne2ps_pbh((__m512)load_first(p + column, left > 1 ? n : 0), (__m512)load_first(p, n));
+    const u16 low = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (v16)_mm512_maskz_permutexvar_epi16(-1, (__m512i)(low | (low + 16) << 16), rows);
+  }
+};
+#endif
+
+// to[p * WIDTH + j] = word p of from[j * row + .. * column], k numbers of them, for j < n, 0 for the j behind them. Writes up to 2 words
+// behind the end when WIDTH is 14: the next p overwrites them, panels end with room for them.
+template <class Words, int WIDTH, class Read>
+void pack(const Read& read, int64_t n, int64_t k, const typename Words::T* from, int64_t row, int64_t column, float* to) {
+  const int64_t each = Words::kNumbers, words = ceil_div(k, each);
   for (int h = 0; h < WIDTH; h += 16) {
     const int width = WIDTH - h < 16 ? WIDTH - h : 16;
     if (row == 1) {
-      for (int64_t p = 0; p < k; p++) store(to + p * WIDTH + h, read(from + p * column + h, smaller(width, n - h)));
+      for (int64_t p = 0; p < words; p++)
+        store(to + p * WIDTH + h, read.across(from + p * each * column + h, column, k - p * each, smaller(width, n - h)));
       continue;
     }
-    for (int64_t p = 0; p < k; p += 16) {
+    for (int64_t p = 0; p < words; p += 16) {
       v16 r[16];
 #pragma GCC unroll 16
-      for (int j = 0; j < 16; j++) r[j] = j < width && h + j < n ? read(from + (h + j) * row + p, k - p) : v16{};
+      for (int j = 0; j < 16; j++) r[j] = j < width && h + j < n ? read.along(from + (h + j) * row + p * each, k - p * each) : v16{};
       transpose(r);
-      if (k - p >= 16) {
+      if (words - p >= 16) {
 #pragma GCC unroll 16
         for (int q = 0; q < 16; q++) store(to + (p + q) * WIDTH + h, r[q]);
       } else {
-        for (int q = 0; q < k - p; q++) store(to + (p + q) * WIDTH + h, r[q]);
+        for (int q = 0; q < words - p; q++) store(to + (p + q) * WIDTH + h, r[q]);
       }
     }
   }
 }
 
-// Panels of kRows of the n rows of A, `panel` floats apart. Of a transposed A all panels k by k, as it lies in memory.
-template <class Read>
-void pack_panels(const Read& read, int64_t n, int64_t k, const float* from, int64_t row, int64_t column, float* to, int64_t panel) {
+// Panels of kRows of the n rows of A, `panel` words apart. Of a transposed A all panels k by k, as it lies in memory.
+template <class Words, class Read>
+void pack_panels(const Read& read, int64_t n, int64_t k, const typename Words::T* from, int64_t row, int64_t column, float* to, int64_t panel) {
   if (row != 1) {
-    for (int64_t i = 0; i < n; i += kRows, to += panel) pack<kRows>(read, smaller(kRows, n - i), k, from + i * row, row, column, to);
+    for (int64_t i = 0; i < n; i += kRows, to += panel) pack<Words, kRows>(read, smaller(kRows, n - i), k, from + i * row, row, column, to);
     return;
   }
-  for (int64_t p = 0; p < k; p++)
-    for (int64_t i = 0, j = 0; i < n; i += kRows, j++) store(to + j * panel + p * kRows, read(from + p * column + i, smaller(kRows, n - i)));
+  for (int64_t p = 0; p < k; p += Words::kNumbers, to += kRows)
+    for (int64_t i = 0, j = 0; i < n; i += kRows, j++)
+      store(to + j * panel, read.across(from + p * column + i, column, k - p, smaller(kRows, n - i)));
 }
 
 // A block of A whose first column is `first`: the columns before, within and behind the mixed ones.
-void pack_block(const Mix& mix, int64_t first, int64_t n, int64_t k, const float* from, int64_t row, int64_t column, float* to, int64_t panel) {
+template <class Words>
+void pack_block(const Mix& mix, int64_t first, int64_t n, int64_t k, const typename Words::T* from, int64_t row, int64_t column, float* to,
+                int64_t panel) {
   for (int64_t p = 0; p < k;) {
     const bool before = first + p < mix.begin, mixed = !before && first + p < mix.end;
     const int64_t end = before ? smaller(k, mix.begin - first) : mixed ? smaller(k, mix.end - first) : k;
-    with_reader(mix, mixed, [&](const auto& read) { pack_panels(read, n, end - p, from + p * column, row, column, to + p * kRows, panel); });
+    Words::with_reader(mix, mixed, [&](const auto& read) {
+      pack_panels<Words>(read, n, end - p, from + p * column, row, column, to + p / Words::kNumbers * kRows, panel);
+    });
     p = end;
   }
 }
 
-// A panel of B that becomes packed slice by slice. A transposed B is read in longer pieces, which memory gives faster.
+// Memory that will be read soon: from each of `starts` `rows` pieces, `stride` bytes apart, of some cache lines.
+struct Ahead {
+  int         count = 0;
+  const char* starts[3];
+  int64_t     rows, stride, lines;
+};
+
+// A panel of B that becomes packed slice by slice.
+template <class Words>
 struct Panel {
+  typedef typename Words::T T;
   const Mix& mix;
   bool mixed;
-  const float* from;
+  const T* from;
   int64_t columns, k, row, column;  // strides of k and of a column
   float* packed;
-  int64_t step() const { return column == 1 ? 16 : 64; }
+  static int64_t step() { return 16 * Words::kNumbers; }
   int64_t slices() const { return ceil_div(k, step()); }
-  void fetch_slice(int64_t slice) const {
-    fetch_at(from, slice);
-    for (int i = 0; mixed && i < mix.terms; i++) fetch_at(from + mix.offset[i], slice);
-  }
-  void fetch_at(const float* from, int64_t slice) const {
-    const int64_t begin = slice * step(), end = smaller(k, begin + step());
-    if (column == 1) {
-      for (int64_t p = begin; p < end; p++)
-        for (int64_t j = 0; j < columns; j += 16) fetch(from + p * row + j);
-    } else {
-      for (int64_t j = 0; j < columns; j++)
-        for (int64_t p = begin; p < end; p += 16) fetch(from + j * column + p);
-    }
+  Ahead slices_ahead(int64_t begin, int64_t end) const {
+    if (begin == end) return {};
+    const T* at = from + begin * step() * row;
+    const int64_t numbers = smaller(k, end * step()) - begin * step();
+    Ahead ahead = {1 + (mixed ? mix.terms : 0), {(const char*)at}, columns, column * (int64_t)sizeof(T), ceil_div(numbers * sizeof(T), 64)};
+    if (column == 1) ahead.rows = numbers, ahead.stride = row * (int64_t)sizeof(T), ahead.lines = ceil_div(columns * sizeof(T), 64);
+    for (int i = 1; i < ahead.count; i++) ahead.starts[i] = (const char*)(at + mix.offset[i - 1]);
+    return ahead;
   }
   void pack_slice(int64_t slice) const {
     const int64_t begin = slice * step();
-    with_reader(mix, mixed, [&](const auto& read) {
-      pack<kColumns>(read, columns, smaller(step(), k - begin), from + begin * row, column, row, packed + begin * kColumns);
+    Words::with_reader(mix, mixed, [&](const auto& read) {
+      pack<Words, kColumns>(read, columns, smaller(step(), k - begin), from + begin * row, column, row, packed + 16 * slice * kColumns);
     });
   }
 };
 
-template <int ROWS>
-__attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread) {
+// k: words
+template <class Words, int ROWS>
+__attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
+                                    const Ahead& ahead) {
   v16 sum[ROWS][2] = {};
   const auto step = [&] {
     const v16 b0 = load(b), b1 = load(b + 16);
@@ -190,8 +257,8 @@ __attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, f
     fetch(b + 12 * kColumns + 16);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++) {
-      sum[i][0] += a[i] * b0;
-      sum[i][1] += a[i] * b1;
+      sum[i][0] = Words::multiply_add(a[i], b0, sum[i][0]);
+      sum[i][1] = Words::multiply_add(a[i], b1, sum[i][1]);
     }
     a += kRows;
     b += kColumns;
@@ -207,7 +274,14 @@ __attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, f
       fetch(c + p * ldc + at + 16);
     }
   }
-  for (int64_t p = head; p < k; p++) step();
+  int64_t left = k - head;
+  for (int start = 0; start < ahead.count; start++)
+    for (int64_t row = 0; row < ahead.rows; row++)
+      for (int64_t line = 0; line < ahead.lines; line++) {
+        fetch(ahead.starts[start] + row * ahead.stride + 64 * line);
+        if (left-- > 0) step();
+      }
+  while (left-- > 0) step();
   if (spread) {
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
@@ -235,89 +309,102 @@ __attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, f
   }
 }
 
-typedef void (*Tile)(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread);
-const Tile kTiles[kRows] = {tile<1>, tile<2>, tile<3>,  tile<4>,  tile<5>,  tile<6>,  tile<7>,
-                            tile<8>, tile<9>, tile<10>, tile<11>, tile<12>, tile<13>, tile<14>};
+typedef void (*Tile)(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread, const Ahead& ahead);
+template <class W>
+const Tile kTiles[kRows] = {tile<W, 1>, tile<W, 2>, tile<W, 3>,  tile<W, 4>,  tile<W, 5>,  tile<W, 6>,  tile<W, 7>,
+                            tile<W, 8>, tile<W, 9>, tile<W, 10>, tile<W, 11>, tile<W, 12>, tile<W, 13>, tile<W, 14>};
 
-// Fewer than kColumns columns.
-void narrow_tile(int64_t rows, int64_t columns, int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
-  float whole[kRows * kColumns];
-  kTiles[rows - 1](k, a, b, whole, kColumns, false, 0);
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j++) c[i * ldc + j] = (accumulate ? c[i * ldc + j] : 0) + whole[i * kColumns + j];
-}
-
-// Bias and GELU of a finished tile.
-void finish(int64_t rows, int64_t columns, float* c, int64_t ldc, const float* bias, float* y) {
+// C of the sums of a tile, bias and GELU.
+template <class C>
+void finish(int64_t rows, int64_t columns, const float* sums, int64_t row, C* c, int64_t ldc, bool accumulate, const float* bias, C* y) {
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j += 16) {
-      v16 v = load_tail(c + i * ldc + j, columns - j);
-      if (bias) store_tail(c + i * ldc + j, v += load_tail(bias + j, columns - j), columns - j);
-      if (y) store_tail(y + i * ldc + j, gelu(v), columns - j);
+      C* at = c + i * ldc + j;
+      v16 v = load_tail(sums + i * row + j, columns - j);
+      if (accumulate) v += load_tail(at, columns - j);
+      if (bias) v += load_tail(bias + j, columns - j);
+      store_tail(at, v, columns - j);
+      if (y) store_tail(y + i * ldc + j, gelu(load_tail(at, columns - j)), columns - j);
     }
 }
 
-// What one thread does: a rectangle of C.
+// What one thread does: a rectangle of C. The words of A and of B have equally many numbers.
+template <class A, class B, class C>
 class Rectangles {
  public:
-  explicit Rectangles(const MixedShape& shape) : s_(shape) { depth_ = ceil_div(ceil_div(s_.k, ceil_div(s_.k, kProductDepth)), 16) * 16; }
+  explicit Rectangles(const MixedShape& shape) : s_(shape) {
+    const int64_t words = ceil_div(s_.k, A::kNumbers), blocks = kRounds ? 1 : ceil_div(words, kProductDepth);
+    depth_ = ceil_div(ceil_div(words, blocks), 16) * 16;
+  }
   // Panels of A that are packed at a time when there are `panels`, and panels of B for which there is room.
   int64_t block(int64_t panels) const { return ceil_div(panels, ceil_div(panels, most_block())); }
   int64_t kept(int64_t panels, int64_t columns, bool keep) const {
-    return keep || panels > most_block() ? ceil_div(columns, kColumns) * ceil_div(s_.k, depth_) : 2;
+    return keep || panels > most_block() ? ceil_div(columns, kColumns) * ceil_div(s_.k, deep()) : 2;
   }
   int64_t scratch_floats(int64_t block, int64_t kept) const { return left_floats(block) + kept * kColumns * depth_; }
 
-  void run(int64_t block, int64_t kept, Range rows, Range columns, const float* a, const float* b, float* c, const float* bias, float* y,
+  void run(int64_t block, int64_t kept, Range rows, Range columns, const typename A::T* a, const typename B::T* b, C* c, const float* bias, C* y,
            float* scratch) const {
     const int64_t m = rows.end - rows.begin, n = columns.end - columns.begin, corner = rows.begin * s_.ldc + columns.begin;
     if (m <= 0 || n <= 0) return;
     a += rows.begin * s_.a_row;
-    const int64_t row_panels = ceil_div(m, kRows), column_panels = ceil_div(n, kColumns), panels = column_panels * ceil_div(s_.k, depth_);
+    const int64_t row_panels = ceil_div(m, kRows), column_panels = ceil_div(n, kColumns), panels = column_panels * ceil_div(s_.k, deep());
     float *left = scratch, *right = scratch + left_floats(block);
     const auto panel = [&](int64_t index) {  // in the order of use
-      const int64_t k = index / column_panels * depth_, j = index % column_panels * kColumns, column = columns.begin + j;
-      return Panel{s_.b_mix, column >= s_.b_mix.begin && column < s_.b_mix.end, b ? b + k * s_.b_row + column * s_.b_column : nullptr,
-                   smaller(kColumns, n - j), smaller(depth_, s_.k - k), s_.b_row, s_.b_column, right + index % kept * kColumns * depth_};
+      const int64_t k = index / column_panels * deep(), j = index % column_panels * kColumns, column = columns.begin + j;
+      return Panel<B>{s_.b_mix, column >= s_.b_mix.begin && column < s_.b_mix.end, b ? b + k * s_.b_row + column * s_.b_column : nullptr,
+                      smaller(kColumns, n - j), smaller(deep(), s_.k - k), s_.b_row, s_.b_column, right + index % kept * kColumns * depth_};
     };
     for (int64_t slice = 0; b && slice < panel(0).slices(); slice++) panel(0).pack_slice(slice);
     for (int64_t i0 = 0; i0 < row_panels; i0 += block) {
       const int64_t i1 = smaller(row_panels, i0 + block);
       for (int64_t index = 0; index < panels; index++) {
         const bool ahead = b && i0 == 0 && index + 1 < panels;
-        const Panel now = panel(index), next = panel(ahead ? index + 1 : index);
-        const int64_t k = index / column_panels * depth_, j = index % column_panels * kColumns;
-        const int64_t slices = ahead ? next.slices() : 0;
+        const Panel<B> now = panel(index), next = panel(ahead ? index + 1 : index);
+        const int64_t k = index / column_panels * deep(), j = index % column_panels * kColumns;
+        const int64_t slices = ahead ? next.slices() : 0, words = ceil_div(now.k, A::kNumbers);
         const bool accumulate = s_.accumulate || k > 0, last = k + now.k == s_.k;
         if (j == 0)
-          pack_block(s_.a_mix, k, smaller(i1 * kRows, m) - i0 * kRows, now.k, a + i0 * kRows * s_.a_row + k * s_.a_column, s_.a_row, s_.a_column,
-                     left, left_panel());
+          pack_block<A>(s_.a_mix, k, smaller(i1 * kRows, m) - i0 * kRows, now.k, a + i0 * kRows * s_.a_row + k * s_.a_column, s_.a_row, s_.a_column,
+                        left, left_panel());
         for (int64_t i = i0; i < i1; i++) {
           const float* packed = left + (i - i0) * left_panel();
           const int64_t height = smaller(kRows, m - i * kRows), at = corner + i * kRows * s_.ldc + j;
           const int64_t begin = slices * (i - i0) / (i1 - i0), end = slices * (i - i0 + 1) / (i1 - i0);
-          for (int64_t slice = begin; slice < end; slice++) next.fetch_slice(slice);
-          if (last && y)
-            for (int64_t row = 0; row < height; row++) {
-              fetch(y + at + row * s_.ldc);
-              fetch(y + at + row * s_.ldc + 16);
-            }
-          if (now.columns == kColumns) kTiles[height - 1](now.k, packed, now.packed, c + at, s_.ldc, accumulate, s_.spread);
-          else narrow_tile(height, now.columns, now.k, packed, now.packed, c + at, s_.ldc, accumulate);
+          const bool whole = !kRounds && now.columns == kColumns;  // else its sums go by way of `apart`
+          const float* last_bias = last && s_.bias ? bias + columns.begin + j : nullptr;
+          C* last_y = last && y ? y + at : nullptr;
+          for (int64_t row = 0; row < height; row++) {
+            if (!whole) fetch_row(c + at + row * s_.ldc);
+            if (last_y) fetch_row(last_y + row * s_.ldc);
+          }
+          float apart[kRows * kColumns];
+          float* sums = whole ? (float*)(c + at) : apart;
+          const int64_t row = whole ? s_.ldc : kColumns;
+          kTiles<A>[height - 1](words, packed, now.packed, sums, row, whole && accumulate, whole ? s_.spread : 0, next.slices_ahead(begin, end));
           for (int64_t slice = begin; slice < end; slice++) next.pack_slice(slice);
-          if (last && (s_.bias || y)) finish(height, now.columns, c + at, s_.ldc, s_.bias ? bias + columns.begin + j : nullptr, y ? y + at : nullptr);
+          if (!whole || last_bias || last_y) finish(height, now.columns, sums, row, c + at, s_.ldc, !whole && accumulate, last_bias, last_y);
         }
       }
     }
   }
 
  private:
-  int64_t most_block() const { return kBlockBytes / (int64_t)(kRows * depth_ * sizeof(float)); }
+  static const bool kRounds = std::is_same<C, bf16>::value;
+  static void fetch_row(const C* row) {
+    fetch(row);
+    fetch(row + kColumns - 1);
+  }
+  int64_t deep() const { return depth_ * A::kNumbers; }
+  int64_t most_block() const {
+    const int64_t panels = kBlockBytes / (int64_t)(kRows * depth_ * sizeof(float));
+    return panels > 1 ? panels : 1;
+  }
   int64_t left_panel() const { return kRows * depth_ + 16; }
   int64_t left_floats(int64_t block) const { return block * left_panel(); }
 
   MixedShape s_;
-  int64_t depth_;
+  int64_t depth_;  // words of a block of k
 };
 
 class OwnMixed final : public MixedGemm {
@@ -334,10 +421,11 @@ class OwnMixed final : public MixedGemm {
 
  private:
   MixedShape s_;
-  Rectangles rectangles_;
+  Rectangles<Numbers, Numbers, float> rectangles_;
   int64_t block_, kept_;
 };
 
+template <class A, class B, class C>
 class OwnGemm final : public Gemm {
  public:
   explicit OwnGemm(const GemmShape& shape) : s_(shape), rectangles_(MixedShape{shape, {}, {}, 0, false}) {}
@@ -356,7 +444,7 @@ class OwnGemm final : public Gemm {
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int64_t t = 0; t < split.down * split.across; t++) {
       const Range rows = part(s_.m, kRows, t / split.across, split.down), columns = part(s_.n, kColumns, t % split.across, split.across);
-      rectangles_.run(split.block, split.kept, rows, columns, (const float*)a, (const float*)b, (float*)c, bias, (float*)gelu,
+      rectangles_.run(split.block, split.kept, rows, columns, (const typename A::T*)a, (const typename B::T*)b, (C*)c, bias, (C*)gelu,
                       (float*)scratch + t * rectangles_.scratch_floats(split.block, split.kept));
     }
   }
@@ -380,11 +468,23 @@ class OwnGemm final : public Gemm {
   }
 
   GemmShape s_;
-  Rectangles rectangles_;
+  Rectangles<A, B, C> rectangles_;
 };
 
+#if defined(__AVX512BF16__)
+const bool kOwnBf16 = true;
+Gemm* own_bf16(const GemmShape& s) {
+  if (s.c == HK_F32) return new OwnGemm<Pairs, Pairs, float>(s);
+  if (s.rounds_b) return new OwnGemm<Pairs, RoundedPairs, bf16>(s);
+  return new OwnGemm<Pairs, Pairs, bf16>(s);
+}
+#else
+const bool kOwnBf16 = false;
+Gemm* own_bf16(const GemmShape&) { return nullptr; }
+#endif
+
 // Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k.
-bool is_own(const GemmShape& s) { return s.ab == HK_F32 && s.m >= 240 && s.n >= 512 && s.k >= 448; }
+bool is_own(const GemmShape& s) { return (s.ab == HK_F32 || kOwnBf16) && s.m >= 240 && s.n >= 512 && s.k >= 448; }
 
 #else
 
@@ -401,7 +501,8 @@ bool Gemm::rows_may_overlap(const GemmShape& shape) { return is_own(shape); }
 
 Gemm* Gemm::make(const GemmShape& shape) {
 #if defined(__AVX512F__)
-  if (is_own(shape)) return new OwnGemm(shape);
+  if (is_own(shape) && shape.ab == HK_BF16) return own_bf16(shape);
+  if (is_own(shape)) return new OwnGemm<Numbers, Numbers, float>(shape);
 #endif
   LibraryGemm* product = LibraryGemm::make(shape);
   return product ? new OneDnnGemm(shape, product) : nullptr;

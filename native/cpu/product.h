@@ -1,5 +1,5 @@
-// The matrix products of linear and conv1d, with GELU behind them. On AVX-512 large ones of f32 are our own (product.cpp): bits do not
-// depend on the number of threads, rows of A or B may overlap in memory, and GELU is made of a tile that is still in the L1 cache.
+// The matrix products of linear and conv1d, with GELU behind them. On AVX-512 large ones are our own (product.cpp), of bf16 where the
+// processor multiplies it: bits do not depend on the number of threads, rows of A or B may overlap in memory, and GELU is made of a tile that is still in the L1 cache.
 // All others are oneDNN's, and GELU is a second pass over memory.
 #pragma once
 #include "cpu/gemm.h"
@@ -16,7 +16,7 @@ struct Mix {
   float   sign[2] = {};
 };
 
-const int64_t kProductDepth = 768;  // most steps of k of one block
+const int64_t kProductDepth = 768;  // most steps of k of one block, in bf16 pairs of them
 
 // What only the own product does; of f32.
 struct MixedShape : GemmShape {

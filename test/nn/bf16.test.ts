@@ -2,7 +2,7 @@
 import { native } from '../../lib/binding';
 import { Graph, type Precision, type Tensor } from '../../lib/nn/graph';
 import { HubertModel } from '../../lib/nn/model';
-import { attention, cast, posConv } from '../../lib/nn/ops';
+import { attention, cast, conv1d, linear, posConv } from '../../lib/nn/ops';
 import { ParameterStore } from '../../lib/nn/store';
 import { numbers } from './close';
 import { batch, clusters, config, samples, train } from './training';
@@ -71,6 +71,11 @@ const convolution =
   (groups: number): Op['build'] =>
   ({ x, w, bias }) =>
     posConv(x, w, bias, groups);
+const product =
+  (activation?: 'gelu'): Op['build'] =>
+  ({ x, w, bias }) =>
+    linear(x, w, bias, { activation });
+const strided: Op['build'] = ({ x, w, bias }) => conv1d(x, w, bias, { stride: 2, activation: 'gelu' });
 // More frames than a block of queries, keys or outputs; odd numbers of frames, channels and taps; a row of length 0.
 const ops: [string, Op][] = [
   ['attention of 5 channels', { shapes: { x: [2, 301, 30] }, lengths: [301, 259], build: heads(0) }],
@@ -79,6 +84,12 @@ const ops: [string, Op][] = [
   ['convolution of 33 taps', { shapes: { x: [2, 203, 30], w: [30, 15, 33], bias: [30] }, build: convolution(2) }],
   ['convolution of 128 taps', { shapes: { x: [2, 50, 48], w: [48, 12, 128], bias: [48] }, build: convolution(4) }],
   ['convolution of one tap', { shapes: { x: [1, 5, 3], w: [3, 1, 1], bias: [3] }, build: convolution(3) }],
+  // Large products, which are our own: sizes that end inside a tile (14 x 32) or a pair, several blocks of k (1536), all of it in one for y.
+  ['linear, whole tiles', { shapes: { x: [448, 512], w: [512, 512], bias: [512] }, build: product() }],
+  ['linear, odd sizes', { shapes: { x: [523, 545], w: [527, 545], bias: [527] }, build: product('gelu') }],
+  ['linear, 1601 rows', { shapes: { x: [1601, 513], w: [514, 513], bias: [514] }, build: product('gelu') }],
+  ['linear of 3079 channels', { shapes: { x: [241, 3079], w: [512, 3079], bias: [512] }, build: product() }],
+  ['convolution, stride 2', { shapes: { x: [2, 1003, 521], w: [523, 521, 3], bias: [523] }, build: strided }],
 ];
 
 const norm = (a: ArrayLike<number>) => Math.sqrt(dot(a, a));
@@ -90,7 +101,7 @@ withBf16.each(ops)('%s: value and gradients are those of f32 up to rounding', as
     expect(norm(values.map((v, j) => v - exact[i][j])) / norm(exact[i])).toBeLessThan(2 ** -7);
 });
 
-withBf16('the number of threads changes no bit of attention and positional convolution', async () => {
+withBf16('the number of threads changes no bit of attention, convolutions and large products', async () => {
   const everything = async (threads: number) => {
     await native().setThreads(threads);
     return Promise.all(ops.map(([, op]) => valueAndGradients(op, 'bf16')));

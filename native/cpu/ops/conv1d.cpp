@@ -1,7 +1,6 @@
 // Strided convolution over time, channels last, no padding, no im2col: the contract and the scheme are in ops/conv1d.h.
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead. Kernel 3 and stride 2, HuBERT's
 // most, have a faster form in f32 (fast_conv.h).
-#include "cpu/cast.h"
 #include "cpu/fast_conv.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"

@@ -1,6 +1,5 @@
 // linear: the contract is in ops/linear.h. One product (product.h) with W read transposed, then bias and GELU; without z, GELU works in
 // place. linear_grad: dz is the gradient before GELU (gelu_grad makes it).
-#include "cpu/cast.h"
 #include "cpu/partials.h"
 #include "cpu/product.h"
 #include "ops/linear.h"
@@ -13,19 +12,18 @@ int linear_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (expect_linear(call)) return 1;
   const hk_tensor &x = call->inputs[0], &bias = call->inputs[2];
   const int64_t in = last(x), out = call->inputs[1].shape[0], m = rows(x);
-  Gemm* gemm = Gemm::make({m, out, in, in, 1, 1, in, out, false, present(bias), dtype_of(x), dtype_of(x)});
+  Gemm* gemm = Gemm::make({m, out, in, in, 1, 1, in, out, false, present(bias), dtype_of(x), dtype_of(x), is_bf16(x)});
   if (!gemm && is_bf16(x) && !has_bf16()) return fail(call, "linear: %s", kNoBf16);
   if (!gemm) return fail(call, "linear: the matrix library refused m %lld, n %lld, k %lld", (long long)m, (long long)out, (long long)in);
   *state = gemm;
-  *scratch_bytes = weight_bytes(x, in * out) + gemm->scratch_bytes();
+  *scratch_bytes = gemm->scratch_bytes();
   return 0;
 }
 
 int linear_run(hk_call* call) {
   const hk_tensor &x = call->inputs[0], &w = call->inputs[1], &y = call->outputs[0];
   const hk_tensor& z = present(call->outputs[1]) ? call->outputs[1] : y;
-  char* own = (char*)call->scratch + weight_bytes(x, elements(w));
-  ((Gemm*)call->state)->run(x.data, as_operand(x, w, call->scratch), z.data, f32(call->inputs[2]), own, has_gelu(call) ? y.data : nullptr);
+  ((Gemm*)call->state)->run(x.data, w.data, z.data, f32(call->inputs[2]), call->scratch, has_gelu(call) ? y.data : nullptr);
   return 0;
 }
 
@@ -46,7 +44,7 @@ int linear_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const hk_tensor &x = call->inputs[0], &dx = call->outputs[0], &dw = call->outputs[1], &dbias = call->outputs[2];
   const int64_t in = last(x), out = call->inputs[1].shape[0], m = rows(x);
   LinearGrad* grad = new LinearGrad;
-  if (present(dx)) grad->dx = Gemm::make({m, in, out, out, 1, in, 1, in, false, false, dtype_of(x), dtype_of(x)});
+  if (present(dx)) grad->dx = Gemm::make({m, in, out, out, 1, in, 1, in, false, false, dtype_of(x), dtype_of(x), is_bf16(x)});
   if (present(dw)) grad->dw = Gemm::make({out, in, m, 1, out, in, 1, in, true, false, dtype_of(x), HK_F32});
   if ((present(dx) && !grad->dx) || (present(dw) && !grad->dw)) {
     delete grad;
@@ -55,7 +53,7 @@ int linear_grad_prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   }
   *state = grad;
   *scratch_bytes = present(dbias) ? (size_t)(partial_chunks(m) * out) * sizeof(float) : 0;
-  if (grad->dx) *scratch_bytes = largest(*scratch_bytes, weight_bytes(x, in * out) + grad->dx->scratch_bytes());
+  if (grad->dx) *scratch_bytes = largest(*scratch_bytes, grad->dx->scratch_bytes());
   if (grad->dw) *scratch_bytes = largest(*scratch_bytes, grad->dw->scratch_bytes());
   return 0;
 }
@@ -78,9 +76,7 @@ int linear_grad_run(hk_call* call) {
   if (present(dbias) && is_bf16(dz)) add_column_sums(data<bf16>(dz), rows(dz), last(dz), f32(dbias), sums);
   else if (present(dbias)) add_column_sums(f32(dz), rows(dz), last(dz), f32(dbias), sums);
   if (grad->dw) grad->dw->run(dz.data, x.data, call->outputs[1].data, nullptr, call->scratch);
-  if (!grad->dx) return 0;
-  char* own = (char*)call->scratch + weight_bytes(x, elements(w));
-  grad->dx->run(dz.data, as_operand(x, w, call->scratch), call->outputs[0].data, nullptr, own);
+  if (grad->dx) grad->dx->run(dz.data, w.data, call->outputs[0].data, nullptr, call->scratch);
   return 0;
 }
 

@@ -3,7 +3,6 @@
 // The visited frames (masked first, then with unmasked=1 the other valid ones) are gathered and go through in tiles of rows:
 // two matrix products and one pass over the tile's logits. The reference implementation makes a K x N x P tensor; here the
 // only thing of size K is the tile. z and lse hold one row for each visited frame, in visiting order.
-#include "cpu/cast.h"
 #include "cpu/gemm.h"
 #include "cpu/op.h"
 #include "cpu/softmax.h"

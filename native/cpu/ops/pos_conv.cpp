@@ -9,7 +9,6 @@
 // are made of pairs (factor.h), weights are rounded to bf16 and a plane holds each sample beside the next one; sums stay f32.
 // In f32 a long kernel over many frames is made of nine shorter correlations (phases.h), summed over the channels (dw: the batch rows) before
 // they are merged. Planes are split into parts once, coefficients [D, channels, k] by the task that uses them.
-#include "cpu/cast.h"
 #include "cpu/correlate.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
