@@ -71,7 +71,7 @@ class Parts {
     parts_.emplace_back(MixedGemm::make(shape));
     bytes_ += (parts_.back()->scratch_bytes() + 63) / 64 * 64;
   }
-  size_t scratch_bytes() const { return bytes_; }
+  size_t scratch_bytes() const { return bytes_; }  // of one thread
   void run(int index, void* scratch, int64_t rows, const float* a, const float* b, float* c, const float* bias = nullptr,
            float* gelu = nullptr) const {
     parts_[index]->run(rows, a, b, c, bias, (char*)scratch + offsets_[index], gelu);
@@ -85,8 +85,8 @@ class Parts {
 
 // body(b, begin, end, first, scratch) for all threes of every row of the batch, in pieces; first: of this thread.
 template <class Body>
-static inline void in_pieces(const ConvSizes& s, int64_t threes, const Parts& parts, void* scratch, const Body& body) {
-  const int threads = threads_now();
+static inline void in_pieces(const ConvSizes& s, int64_t threes, const Parts& parts, int64_t slots, void* scratch, const Body& body) {
+  const int threads = use_threads(slots);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
   for (int t = 0; t < threads; t++) {
     const Range mine = part(threes, MixedGemm::kPanelRows, t, threads);
@@ -112,12 +112,12 @@ class Forward {
     rest_.reset(Gemm::make({1, s.out, 3 * in, 3 * in, 1, 1, 5 * in, s.out, false, bias}));
   }
   bool good() const { return (bool)rest_; }
-  size_t scratch_bytes() const { return most_threads() * parts_.scratch_bytes() + rest_->scratch_bytes(); }
+  size_t scratch_bytes() const { return slots_ * parts_.scratch_bytes() + rest_->scratch_bytes(); }
   void run(const float* x, const float* packed, float* z, const float* bias, float* y, void* scratch) const {
     const int64_t in = s_.in, out = s_.out;
     const float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
     const auto gelu_at = [&](int64_t frame) { return y ? y + frame * out : nullptr; };
-    in_pieces(s_, threes_, parts_, scratch, [&](int64_t b, int64_t begin, int64_t end, bool first, void* own) {
+    in_pieces(s_, threes_, parts_, slots_, scratch, [&](int64_t b, int64_t begin, int64_t end, bool first, void* own) {
       const int64_t n = end - begin, frame = b * s_.frames + 3 * begin;
       const float* from = x + (b * s_.time + 6 * begin) * in;
       float* to = z + frame * out;
@@ -131,13 +131,13 @@ class Forward {
     for (int64_t b = 0; b < s_.batch; b++)
       for (int64_t t = 3 * threes_; t < s_.frames; t++) {
         const int64_t frame = b * s_.frames + t;
-        rest_->run(x + (b * s_.time + 2 * t) * in, w0, z + frame * out, bias, (char*)scratch + most_threads() * parts_.scratch_bytes(), gelu_at(frame));
+        rest_->run(x + (b * s_.time + 2 * t) * in, w0, z + frame * out, bias, (char*)scratch + slots_ * parts_.scratch_bytes(), gelu_at(frame));
       }
   }
 
  private:
   ConvSizes s_;
-  int64_t threes_;
+  int64_t threes_, slots_ = thread_slots(INT64_MAX);
   Parts parts_;
   std::unique_ptr<Gemm> rest_;
 };
@@ -155,11 +155,11 @@ class InputGradient {
     parts_.add(shape(true, {0, out, 1, {-2 * out}, {-1}}, 0));
     parts_.add({{3 * kThrees + 3, in, out, out, 1, 5 * in, 1, 2 * in, false, false}, {}, {}, 0, true});
   }
-  size_t scratch_bytes() const { return most_threads() * parts_.scratch_bytes(); }
+  size_t scratch_bytes() const { return slots_ * parts_.scratch_bytes(); }
   void run(const float* dz, const float* packed, float* dx, void* scratch) const {
     const int64_t in = s_.in, out = s_.out, covered = 2 * s_.frames + 1, done = 3 * threes_, left = s_.frames - done;
     const float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in, *w2 = w1 + in;
-    in_pieces(s_, threes_, parts_, scratch, [&](int64_t b, int64_t begin, int64_t end, bool first, void* own) {
+    in_pieces(s_, threes_, parts_, slots_, scratch, [&](int64_t b, int64_t begin, int64_t end, bool first, void* own) {
       const int64_t n = end - begin;
       const float* from = dz + (b * s_.frames + 3 * begin) * out;
       float* to = dx + (b * s_.time + 6 * begin) * in;
@@ -184,7 +184,7 @@ class InputGradient {
 
  private:
   ConvSizes s_;
-  int64_t threes_;
+  int64_t threes_, slots_ = thread_slots(INT64_MAX);
   Parts parts_;
 };
 
@@ -197,12 +197,12 @@ class WeightGradient {
     add_parts(piece_, &whole_);
     add_parts(threes_ - (pieces - 1) * piece_, &last_);
   }
-  size_t scratch_bytes() const { return most_threads() * (whole_.scratch_bytes() + last_.scratch_bytes()); }
+  size_t scratch_bytes() const { return slots_ * (whole_.scratch_bytes() + last_.scratch_bytes()); }
   void run(const float* dz, const float* x, float* packed, void* scratch) const {
     const int64_t in = s_.in, out = s_.out;
     float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
     memset(packed, 0, (size_t)(out * width(s_)) * sizeof(float));
-    const int threads = threads_now();
+    const int threads = use_threads(slots_);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int t = 0; t < threads; t++) {
       const int64_t row = out * t / threads, rows = out * (t + 1) / threads - row, at = row * 5 * in;
@@ -239,7 +239,7 @@ class WeightGradient {
   }
 
   ConvSizes s_;
-  int64_t threes_, piece_;
+  int64_t threes_, piece_, slots_ = thread_slots(INT64_MAX);
   Parts whole_, last_;
 };
 

@@ -20,15 +20,14 @@ static inline void parallel_chunks(int64_t n, int64_t grain, const Body& body) {
   }
 }
 
-// Scratch for each thread that may run: `prepare` makes this many slots its state, for `run` to use so many threads.
+// Scratch for each thread that may run: planned for so many slots, kept until the run, which uses so many threads at most. An op may make
+// the number its state.
 static inline int64_t thread_slots(int64_t items) {
   const int64_t most = omp_get_max_threads() > omp_get_num_procs() ? omp_get_max_threads() : omp_get_num_procs();
   return most < items ? most : items;
 }
-static inline int use_threads(const hk_call* call) {
-  const int64_t slots = (int64_t)(intptr_t)call->state;
-  return (int)(slots < omp_get_max_threads() ? slots : omp_get_max_threads());
-}
+static inline int use_threads(int64_t slots) { return (int)(slots < omp_get_max_threads() ? slots : omp_get_max_threads()); }
+static inline int use_threads(const hk_call* call) { return use_threads((int64_t)(intptr_t)call->state); }
 
 }  // namespace HK_ISA
 }  // namespace hk

@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "cpu/gelu.h"
+#include "cpu/op.h"
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -52,7 +53,7 @@ class OneDnnGemm final : public Gemm {
 
 #if defined(__AVX512F__)
 
-const int kRows = 14, kColumns = 32;
+const int kRows = MixedGemm::kPanelRows, kColumns = MixedGemm::kPanelColumns;
 const int64_t kBlockBytes = 1600 << 10;
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -431,7 +432,7 @@ class OwnGemm final : public Gemm {
   explicit OwnGemm(const GemmShape& shape) : s_(shape), rectangles_(MixedShape{shape, {}, {}, 0, false}) {}
   size_t scratch_bytes() const override {
     size_t most = 0;
-    for (int threads = 1; threads <= most_threads(); threads++) {
+    for (int threads = 1; threads <= slots_; threads++) {
       const Split split = split_for(threads);
       const size_t bytes = (size_t)(split.down * split.across * rectangles_.scratch_floats(split.block, split.kept)) * sizeof(float);
       if (bytes > most) most = bytes;
@@ -439,7 +440,7 @@ class OwnGemm final : public Gemm {
     return most;
   }
   void run(const void* a, const void* b, void* c, const float* bias, void* scratch, void* gelu) const override {
-    const int threads = threads_now();
+    const int threads = use_threads(slots_);
     const Split split = split_for(threads);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int64_t t = 0; t < split.down * split.across; t++) {
@@ -469,6 +470,7 @@ class OwnGemm final : public Gemm {
 
   GemmShape s_;
   Rectangles<A, B, C> rectangles_;
+  int64_t slots_ = thread_slots(INT64_MAX);
 };
 
 #if defined(__AVX512BF16__)
@@ -493,9 +495,6 @@ bool is_own(const GemmShape&) { return false; }
 #endif
 
 }  // namespace
-
-int most_threads() { return omp_get_max_threads() > omp_get_num_procs() ? omp_get_max_threads() : omp_get_num_procs(); }
-int threads_now() { return omp_get_max_threads() < most_threads() ? omp_get_max_threads() : most_threads(); }
 
 bool Gemm::rows_may_overlap(const GemmShape& shape) { return is_own(shape); }
 

@@ -45,10 +45,6 @@ class MixedGemm {
                    float* gelu = nullptr) const = 0;
 };
 
-// Threads for which scratch is planned, and those of a run.
-int most_threads();
-int threads_now();
-
 class Gemm {
  public:
   static Gemm* make(const GemmShape& shape);              // NULL when the matrix library refuses the shape
