@@ -1,7 +1,7 @@
 // The large matrix products behind linear and conv1d, which are our own on AVX-512: sizes that end inside a tile (14 x 32), inside a
 // block of k (at most 768) and with several blocks of rows. Samples against sums in float64, and the same bits with any number of threads.
 import { native, wrappedAsync } from '../../lib/binding';
-import { callOp, type NdArray } from '../../lib/nn/call';
+import { callOp, compileOp, type NdArray } from '../../lib/nn/call';
 import { numbers } from './close';
 
 const setThreads = (threads: number) => wrappedAsync((n) => n.setThreads(threads));
@@ -103,4 +103,40 @@ test.each([
       return dz.data[row * outputs + o] * x.data[at * inputs + i];
     });
   });
+});
+
+// What a thread packs lies in scratch that was planned when the program was compiled.
+test.each([
+  [
+    'linear_grad',
+    [
+      [523, 545],
+      [527, 545],
+      [523, 527],
+    ],
+    {},
+  ],
+  [
+    'conv1d_grad',
+    [
+      [2, 1201, 128],
+      [128, 128, 3],
+      [2, 600, 128],
+    ],
+    { stride: 2 },
+  ],
+])('%s, compiled for one thread, gives the same bits with eight', async (kind, shapes, attributes) => {
+  const inputs = shapes.map((shape, i) => numbers(shape, i + 1));
+  await setThreads(1);
+  const outputs = [{ shape: shapes[0] }, { shape: shapes[1], accumulates: true }, null];
+  await using program = await compileOp(kind, inputs, attributes, outputs);
+  const run = async () => {
+    const { 0: dx, 1: dw } = await program.run({ 0: inputs[0].data, 1: inputs[1].data, 2: inputs[2].data });
+    return [dx, dw].map((data) => bits({ shape: [], data }));
+  };
+  const alone = await run();
+  await setThreads(8);
+  const shared = await run();
+  program.store.dispose();
+  expect(shared.map((x, i) => x.equals(alone[i]))).toEqual([true, true]);
 });
