@@ -59,6 +59,7 @@ const int64_t kBlockBytes = 1600 << 10;
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 void fetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+typedef float word_t __attribute__((may_alias, aligned(2)));
 
 // The maskz forms, of all elements: the plain ones warn of an uninitialized operand in GCC 12.
 v16 low_pairs(v16 a, v16 b) { return (v16)_mm512_maskz_unpacklo_ps(-1, (__m512)a, (__m512)b); }
@@ -246,22 +247,47 @@ struct Panel {
   }
 };
 
+// The words of a panel of A, packed.
+struct Packed {
+  const float* at;
+  explicit Packed(const void* panel, int64_t) : at((const float*)panel) {}
+  float word(int row) const { return at[row]; }
+  void next() {
+    fetch(at + 24 * kRows);
+    at += kRows;
+  }
+};
+
+// The same where they lie in memory, rows `row` bytes apart.
+struct InPlace {
+  const char *first, *second, *third;
+  int64_t row, thrice;
+  InPlace(const void* panel, int64_t row) : first((const char*)panel), second(first + 5 * row), third(second + 5 * row), row(row), thrice(3 * row) {}
+  __attribute__((always_inline)) float word(int i) const {
+    const char* from = i < 5 ? first : i < 10 ? second : third;
+    const int j = i % 5;
+    return *(const word_t*)(from + (j == 0 ? 0 : j == 3 ? thrice : j * row));
+  }
+  void next() { first += 4, second += 4, third += 4; }
+};
+
 // k: words
-template <class Words, int ROWS>
-__attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
+template <class Words, int ROWS, class Left>
+__attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
                                     const Ahead& ahead) {
   v16 sum[ROWS][2] = {};
+  Left a(panel, row);
   const auto step = [&] {
     const v16 b0 = load(b), b1 = load(b + 16);
-    fetch(a + 24 * kRows);
     fetch(b + 12 * kColumns);
     fetch(b + 12 * kColumns + 16);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++) {
-      sum[i][0] = Words::multiply_add(a[i], b0, sum[i][0]);
-      sum[i][1] = Words::multiply_add(a[i], b1, sum[i][1]);
+      const float word = a.word(i);
+      sum[i][0] = Words::multiply_add(word, b0, sum[i][0]);
+      sum[i][1] = Words::multiply_add(word, b1, sum[i][1]);
     }
-    a += kRows;
+    a.next();
     b += kColumns;
   };
   const int64_t head = smaller(k, ROWS);
@@ -310,10 +336,11 @@ __attribute__((noinline)) void tile(int64_t k, const float* a, const float* b, f
   }
 }
 
-typedef void (*Tile)(int64_t k, const float* a, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread, const Ahead& ahead);
-template <class W>
-const Tile kTiles[kRows] = {tile<W, 1>, tile<W, 2>, tile<W, 3>,  tile<W, 4>,  tile<W, 5>,  tile<W, 6>,  tile<W, 7>,
-                            tile<W, 8>, tile<W, 9>, tile<W, 10>, tile<W, 11>, tile<W, 12>, tile<W, 13>, tile<W, 14>};
+typedef void (*Tile)(int64_t k, const void* panel, int64_t row, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
+                     const Ahead& ahead);
+template <class W, class L>
+const Tile kTiles[kRows] = {tile<W, 1, L>, tile<W, 2, L>, tile<W, 3, L>,  tile<W, 4, L>,  tile<W, 5, L>,  tile<W, 6, L>,  tile<W, 7, L>,
+                            tile<W, 8, L>, tile<W, 9, L>, tile<W, 10, L>, tile<W, 11, L>, tile<W, 12, L>, tile<W, 13, L>, tile<W, 14, L>};
 
 // C of the sums of a tile, bias and GELU.
 template <class C>
@@ -336,6 +363,7 @@ class Rectangles {
   explicit Rectangles(const MixedShape& shape) : s_(shape) {
     const int64_t words = ceil_div(s_.k, A::kNumbers), blocks = kRounds ? 1 : ceil_div(words, kProductDepth);
     depth_ = ceil_div(ceil_div(words, blocks), 16) * 16;
+    in_place_ = is_in_place();
   }
   // Panels of A that are packed at a time when there are `panels`, and panels of B for which there is room.
   int64_t block(int64_t panels) const { return ceil_div(panels, ceil_div(panels, most_block())); }
@@ -365,11 +393,11 @@ class Rectangles {
         const int64_t k = index / column_panels * deep(), j = index % column_panels * kColumns;
         const int64_t slices = ahead ? next.slices() : 0, words = ceil_div(now.k, A::kNumbers);
         const bool accumulate = s_.accumulate || k > 0, last = k + now.k == s_.k;
-        if (j == 0)
+        if (j == 0 && !in_place_)
           pack_block<A>(s_.a_mix, k, smaller(i1 * kRows, m) - i0 * kRows, now.k, a + i0 * kRows * s_.a_row + k * s_.a_column, s_.a_row, s_.a_column,
                         left, left_panel());
         for (int64_t i = i0; i < i1; i++) {
-          const float* packed = left + (i - i0) * left_panel();
+          const void* rows_of_a = in_place_ ? (const void*)(a + i * kRows * s_.a_row + k) : left + (i - i0) * left_panel();
           const int64_t height = smaller(kRows, m - i * kRows), at = corner + i * kRows * s_.ldc + j;
           const int64_t begin = slices * (i - i0) / (i1 - i0), end = slices * (i - i0 + 1) / (i1 - i0);
           const bool whole = !kRounds && now.columns == kColumns;  // else its sums go by way of `apart`
@@ -382,7 +410,7 @@ class Rectangles {
           float apart[kRows * kColumns];
           float* sums = whole ? (float*)(c + at) : apart;
           const int64_t row = whole ? s_.ldc : kColumns;
-          kTiles<A>[height - 1](words, packed, now.packed, sums, row, whole && accumulate, whole ? s_.spread : 0, next.slices_ahead(begin, end));
+          (in_place_ ? kTiles<A, InPlace> : kTiles<A, Packed>)[height - 1](words, rows_of_a, row_bytes(), now.packed, sums, row, whole && accumulate, whole ? s_.spread : 0, next.slices_ahead(begin, end));
           for (int64_t slice = begin; slice < end; slice++) next.pack_slice(slice);
           if (!whole || last_bias || last_y) finish(height, now.columns, sums, row, c + at, s_.ldc, !whole && accumulate, last_bias, last_y);
         }
@@ -402,10 +430,17 @@ class Rectangles {
     return panels > 1 ? panels : 1;
   }
   int64_t left_panel() const { return kRows * depth_ + 16; }
-  int64_t left_floats(int64_t block) const { return block * left_panel(); }
+  int64_t left_floats(int64_t block) const { return in_place_ ? 0 : block * left_panel(); }
+  int64_t row_bytes() const { return s_.a_row * (int64_t)sizeof(typename A::T); }
+  // Words of A are read where they lie when there are whole ones, and rows do not crowd each other out of the L1 cache.
+  bool is_in_place() const {
+    if (s_.a_column != 1 || s_.a_mix.terms || s_.k % A::kNumbers) return false;
+    return row_bytes() % 4096 == 0 ? false : true;
+  }
 
   MixedShape s_;
   int64_t depth_;  // words of a block of k
+  bool in_place_;
 };
 
 class OwnMixed final : public MixedGemm {
@@ -474,19 +509,20 @@ class OwnGemm final : public Gemm {
 };
 
 #if defined(__AVX512BF16__)
-const bool kOwnBf16 = true;
 Gemm* own_bf16(const GemmShape& s) {
   if (s.c == HK_F32) return new OwnGemm<Pairs, Pairs, float>(s);
   if (s.rounds_b) return new OwnGemm<Pairs, RoundedPairs, bf16>(s);
   return new OwnGemm<Pairs, Pairs, bf16>(s);
 }
+bool is_own_bf16(const GemmShape& s) { return s.m >= 128 && s.n >= 128 && (s.k >= 448 || (s.k >= 256 && s.m >= 4096)); }
 #else
-const bool kOwnBf16 = false;
 Gemm* own_bf16(const GemmShape&) { return nullptr; }
+bool is_own_bf16(const GemmShape&) { return false; }
 #endif
 
-// Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k.
-bool is_own(const GemmShape& s) { return (s.ab == HK_F32 || kOwnBf16) && s.m >= 240 && s.n >= 512 && s.k >= 448; }
+// Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k. These sizes
+// are where ours began to win, GELU in the tile included.
+bool is_own(const GemmShape& s) { return s.ab == HK_BF16 ? is_own_bf16(s) : s.m >= 240 && s.n >= 512 && s.k >= 192; }
 
 #else
 
