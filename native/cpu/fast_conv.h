@@ -11,8 +11,11 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/gelu.h"
 #include "cpu/op.h"
 #include "cpu/product.h"
+#include "cpu/softmax.h"
+#include "cpu/tile.h"
 #include "ops/conv1d.h"
 
 namespace hk {
@@ -109,10 +112,8 @@ class Forward {
     parts_.add(shape(2 * in, true, {0, in, 1, {4 * in}, {-1}}, 0));
     parts_.add(shape(in, true, {}, 0));
     parts_.add(shape(2 * in, true, {in, 2 * in, 1, {-4 * in}, {-1}}, 0));
-    rest_.reset(Gemm::make({1, s.out, 3 * in, 3 * in, 1, 1, 5 * in, s.out, false, bias}));
   }
-  bool good() const { return (bool)rest_; }
-  size_t scratch_bytes() const { return slots_ * parts_.scratch_bytes() + rest_->scratch_bytes(); }
+  size_t scratch_bytes() const { return slots_ * parts_.scratch_bytes(); }
   void run(const float* x, const float* packed, float* z, const float* bias, float* y, void* scratch) const {
     const int64_t in = s_.in, out = s_.out;
     const float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
@@ -128,18 +129,22 @@ class Forward {
       parts_.run(3, own, n, from + 3 * in, weights(w1), to + out, bias, gelu_at(frame + 1));
       parts_.run(4, own, n, from + 5 * in, weights(w1), to + 2 * out, bias, gelu_at(frame + 2));
     });
-    for (int64_t b = 0; b < s_.batch; b++)
-      for (int64_t t = 3 * threes_; t < s_.frames; t++) {
-        const int64_t frame = b * s_.frames + t;
-        rest_->run(x + (b * s_.time + 2 * t) * in, w0, z + frame * out, bias, (char*)scratch + slots_ * parts_.scratch_bytes(), gelu_at(frame));
-      }
+    parallel_chunks(out, 16, [&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t b = 0; b < s_.batch; b++)
+        for (int64_t t = 3 * threes_; t < s_.frames; t++) {
+          const int64_t frame = b * s_.frames + t;
+          const float* window = x + (b * s_.time + 2 * t) * in;
+          float* to = z + frame * out;
+          for (int64_t o = begin; o < end; o++) to[o] = dot(window, w0 + o * 5 * in, 3 * in) + (bias ? bias[o] : 0.0f);
+          if (y) store(gelu_at(frame) + begin, gelu(load(to + begin)));
+        }
+    });
   }
 
  private:
   ConvSizes s_;
   int64_t threes_, slots_ = thread_slots(INT64_MAX);
   Parts parts_;
-  std::unique_ptr<Gemm> rest_;
 };
 
 class InputGradient {
@@ -171,15 +176,20 @@ class InputGradient {
       parts_.run(3, own, n, from + 3 * out, weights(w0), even(3));
       parts_.run(4, own, 3 * n + (end == threes_ ? left : 0), from, weights(w1), to + in);
     });
-    for (int64_t b = 0; b < s_.batch; b++) {  // the first even frame and those behind the threes; frames without an output
-      const float* from = dz + b * s_.frames * out;
-      float* to = dx + b * s_.time * in;
-      const auto even = [&](int64_t j) { return to + j * 2 * in; };
-      gemm(false, false, 1, in, out, 1, from, out, w0, 5 * in, 0, even(0), 2 * in);
-      gemm(false, false, left, in, out, 1, from + done * out, out, w2, 5 * in, 0, even(done + 1), 2 * in);
-      gemm(false, false, left - 1, in, out, 1, from + (done + 1) * out, out, w0, 5 * in, 1, even(done + 1), 2 * in);
-      memset(to + covered * in, 0, (size_t)((s_.time - covered) * in) * sizeof(float));
-    }
+    parallel_chunks(in, 64, [&](int64_t, int64_t begin, int64_t end) {  // the first even frame and those behind the threes
+      for (int64_t b = 0; b < s_.batch; b++) {
+        const float* from = dz + b * s_.frames * out;
+        float* to = dx + b * s_.time * in + begin;
+        const auto add = [&](int64_t n, int64_t frame, const float* w, int64_t even, bool accumulate) {
+          tile_gemm(n, end - begin, out, from + frame * out, out, 1, w + begin, 5 * in, to + even * 2 * in, 2 * in, accumulate);
+        };
+        add(1, 0, w0, 0, false);
+        add(left, done, w2, done + 1, false);
+        add(left - 1, done + 1, w0, done + 1, true);
+      }
+    });
+    for (int64_t b = 0; b < s_.batch; b++)  // frames without an output
+      memset(dx + (b * s_.time + covered) * in, 0, (size_t)((s_.time - covered) * in) * sizeof(float));
   }
 
  private:
@@ -191,41 +201,58 @@ class InputGradient {
 // Makes the gradient of `packed`.
 class WeightGradient {
  public:
-  explicit WeightGradient(const ConvSizes& s) : s_(s), threes_(s.frames / 3) {
-    const int64_t pieces = (threes_ + kProductDepth - 1) / kProductDepth;
-    piece_ = (threes_ + pieces - 1) / pieces;
+  explicit WeightGradient(const ConvSizes& s) : s_(s), threes_(s.frames / 3), sums_(s.out <= 256 ? 2 : 1) {
+    const int64_t depth = kProductDepth / sums_;
+    pieces_ = (threes_ + depth - 1) / depth;
+    if (s.batch * pieces_ % sums_) pieces_++;
+    piece_ = (threes_ + pieces_ - 1) / pieces_;
     add_parts(piece_, &whole_);
-    add_parts(threes_ - (pieces - 1) * piece_, &last_);
+    add_parts(threes_ - (pieces_ - 1) * piece_, &last_);
   }
-  size_t scratch_bytes() const { return slots_ * (whole_.scratch_bytes() + last_.scratch_bytes()); }
+  size_t scratch_bytes() const { return (sums_ - 1) * packed_bytes() + slots_ * (whole_.scratch_bytes() + last_.scratch_bytes()); }
   void run(const float* dz, const float* x, float* packed, void* scratch) const {
-    const int64_t in = s_.in, out = s_.out;
-    float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
-    memset(packed, 0, (size_t)(out * width(s_)) * sizeof(float));
-    const int threads = use_threads(slots_);
+    const int64_t in = s_.in, out = s_.out, pieces = s_.batch * pieces_;
+    float *w0 = packed + 2 * in, *second = (float*)scratch;
+    memset(packed, 0, packed_bytes());
+    memset(second, 0, (sums_ - 1) * packed_bytes());
+    const int threads = use_threads(slots_), ranges = threads % sums_ ? threads : threads / sums_;
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
-    for (int t = 0; t < threads; t++) {
-      const int64_t row = out * t / threads, rows = out * (t + 1) / threads - row, at = row * 5 * in;
-      char* own = (char*)scratch + t * (whole_.scratch_bytes() + last_.scratch_bytes());
-      for (int64_t b = 0; b < s_.batch; b++)
-        for (int64_t begin = 0; begin < threes_; begin += piece_) {
-          const bool whole = begin + piece_ < threes_;
-          const Parts& parts = whole ? whole_ : last_;
-          void* of_parts = whole ? own : own + whole_.scratch_bytes();
-          const float *left = dz + (b * s_.frames + 3 * begin) * out + row, *right = x + (b * s_.time + 6 * begin) * in;
-          parts.run(0, of_parts, rows, left + out, right + 2 * in, h + at);
-          parts.run(1, of_parts, rows, left, right + 4 * in, d + at);
-          parts.run(2, of_parts, rows, left, right, w0 + at);
-          parts.run(3, of_parts, rows, left + out, right + 3 * in, w1 + at);
-          parts.run(4, of_parts, rows, left + 2 * out, right + 5 * in, w1 + at);
-        }
+    for (int job = 0; job < sums_ * ranges; job++) {
+      const int64_t range = job / sums_, row = out * range / ranges, rows = out * (range + 1) / ranges - row, half = job % sums_;
+      char* own = (char*)scratch + (sums_ - 1) * packed_bytes() + omp_get_thread_num() * (whole_.scratch_bytes() + last_.scratch_bytes());
+      for (int64_t piece = pieces * half / sums_; piece < pieces * (half + 1) / sums_; piece++)
+        add_piece(piece, row, rows, dz, x, (half ? second : packed) + row * width(s_), own);
     }
-    for (int64_t b = 0; b < s_.batch; b++)
-      for (int64_t t = 3 * threes_; t < s_.frames; t++)
-        gemm(true, false, out, 3 * in, 1, 1, dz + (b * s_.frames + t) * out, out, x + (b * s_.time + 2 * t) * in, 3 * in, 1, w0, 5 * in);
+    if (sums_ == 2) parallel_chunks(out * width(s_), 16384, [&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i += 16) store(packed + i, load(packed + i) + load(second + i));
+    });
+    parallel_chunks(out, 16, [&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; o++)
+        for (int64_t b = 0; b < s_.batch; b++)
+          for (int64_t t = 3 * threes_; t < s_.frames; t++) {
+            const float of_frame = dz[(b * s_.frames + t) * out + o];
+            const float* window = x + (b * s_.time + 2 * t) * in;
+            float* to = w0 + o * 5 * in;
+            for (int64_t i = 0; i < 3 * in; i += 16) store(to + i, load(to + i) + of_frame * load(window + i));
+          }
+    });
   }
 
  private:
+  size_t packed_bytes() const { return (size_t)(s_.out * width(s_)) * sizeof(float); }
+  void add_piece(int64_t piece, int64_t row, int64_t rows, const float* dz, const float* x, float* packed, char* own) const {
+    const int64_t in = s_.in, out = s_.out, b = piece / pieces_, begin = piece % pieces_ * piece_;
+    const bool whole = begin + piece_ < threes_;
+    const Parts& parts = whole ? whole_ : last_;
+    if (!whole) own += whole_.scratch_bytes();
+    const float *left = dz + (b * s_.frames + 3 * begin) * out + row, *right = x + (b * s_.time + 6 * begin) * in;
+    float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
+    parts.run(0, own, rows, left + out, right + 2 * in, h);
+    parts.run(1, own, rows, left, right + 4 * in, d);
+    parts.run(2, own, rows, left, right, w0);
+    parts.run(3, own, rows, left + out, right + 3 * in, w1);
+    parts.run(4, own, rows, left + 2 * out, right + 5 * in, w1);
+  }
   void add_parts(int64_t threes, Parts* parts) const {
     const int64_t in = s_.in, out = s_.out;
     const auto shape = [&](int64_t n, const Mix& a, const Mix& b) {
@@ -239,7 +266,8 @@ class WeightGradient {
   }
 
   ConvSizes s_;
-  int64_t threes_, piece_, slots_ = thread_slots(INT64_MAX);
+  int64_t threes_, sums_;  // two sums, each of half of the pieces, when these are small: then two threads pack half of dz and of x each
+  int64_t pieces_, piece_, slots_ = thread_slots(INT64_MAX);
   Parts whole_, last_;
 };
 

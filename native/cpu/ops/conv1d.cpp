@@ -62,16 +62,10 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   if (is_direct(s)) return 0;
   CpuProducts* made = new CpuProducts;
   *state = made;
-  bool good;
+  const auto product = [&](int64_t taps, bool accumulate) { return Gemm::make(forward_product(call, s, taps, accumulate)); };
   if (is_fast(call, s)) {
     made->fast_forward.reset(new fast_conv::Forward(s, present(call->inputs[2])));
-    good = made->fast_forward->good();
-  } else {
-    good = make_products(s, &made->forward, [&](int64_t taps, bool accumulate) {
-      return Gemm::make(forward_product(call, s, taps, accumulate));
-    }, false);
-  }
-  if (!good) {
+  } else if (!make_products(s, &made->forward, product, false)) {
     release(made);
     *state = nullptr;
     return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
