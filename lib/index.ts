@@ -220,4 +220,5 @@ export { Graph, type Initialiser, Scope, Tensor } from './nn/graph';
 export { HubertModel, type ModelOptions } from './nn/model';
 export * as ops from './nn/ops';
 export { Program, type RunOptions } from './nn/program';
+export { predictedFrames } from './nn/steps';
 export { ParameterStore } from './nn/store';

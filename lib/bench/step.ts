@@ -5,7 +5,7 @@ import { hubertConfig, type HubertConfig, type PresetName } from '../nn/config';
 import type { Checkpointing, Precision } from '../nn/graph';
 import { HubertModel } from '../nn/model';
 import type { OpProfile, Program } from '../nn/program';
-import type { MaskedInput } from '../nn/steps';
+import { type MaskedInput, predictedFrames } from '../nn/steps';
 import { median, pseudoRandom, round, spread, timed } from './median';
 import type { ProfiledOp } from './profile';
 import { floorSeconds, measureRoofline, productRate, type Roofline } from './roofline';
@@ -54,7 +54,7 @@ export interface StepBenchResult {
   min_s: number;
   max_s: number;
   audio_s_per_s: number;
-  /** Multiply-adds times two of all matrix products, forward and backward, of one step. */
+  /** Multiply-adds times two of all matrix products, forward and backward, of a step that computes every frame of every block. */
   gflop: number;
   gflops: number;
   /** Planned before the first step: parameters, gradients, moments, intermediates, scratch. */
@@ -110,7 +110,13 @@ export async function trainingStep(options: StepBenchOptions): Promise<TrainingS
   const { batch, seconds, precision = 'f32' } = options;
   await wrappedAsync((n) => n.setThreads(options.threads ?? os.availableParallelism()));
   const { model, input } = trainingWork(options);
-  const step = model.pretraining({ batch, samples: samplesOf(seconds), precision, checkpoint: options.checkpoint });
+  const step = model.pretraining({
+    batch,
+    samples: samplesOf(seconds),
+    precision,
+    checkpoint: options.checkpoint,
+    predictedFrames: predictedFrames(input.mask),
+  });
   const weights = { masked: 1 / input.mask.reduce((a, b) => a + b, 0), penalty: 10 };
   let updates = 0;
   return {

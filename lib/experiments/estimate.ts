@@ -17,7 +17,7 @@ import { shareOfCores } from '../finetune/side-by-side';
 import { fineTuningSplits, type Splits } from '../finetune/splits';
 import { writeFileAtomic, writeJsonAtomic } from '../formats/atomic';
 import { HubertModel } from '../nn/model';
-import type { SpeechInput } from '../nn/steps';
+import { predictedFrames, type SpeechInput } from '../nn/steps';
 import { configYaml, modelConfig, type PretrainConfig } from '../train';
 import { type Bucket, batchesPerEpoch, cropBuckets } from '../train/batches';
 import { framesOf, secondsOf as audioOf } from '../train/speech';
@@ -130,7 +130,11 @@ async function measure(plan: Plan, tuning: Plan | undefined, signal?: AbortSigna
     labels: new Int32Array(frames),
     mask: Uint8Array.from({ length: frames }, (_, i) => (i % 20 < 10 ? 1 : 0)),
   };
-  const training = model.pretraining({ ...usual, precision: config.precision });
+  const training = model.pretraining({
+    ...usual,
+    precision: config.precision,
+    predictedFrames: predictedFrames(masked.mask),
+  });
   const compileSeconds = await secondsOf(() => training.ready());
   const optimiser = { learningRate: 0, step: 1 };
   const trainingSeconds = await usualSeconds(() =>

@@ -181,24 +181,36 @@ export class Graph {
   }
 
   /**
-   * LayerDrop: `body(x)` when the gate is open, x itself when it is closed; closed, neither `body` nor its gradient runs and its
-   * parameters get none.
+   * LayerDrop: `body(x)` when the gate is open, `closed(x)`, x itself by default, when it is closed; closed, neither `body` nor its
+   * gradient runs and its parameters get none. `closed` has no parameters and always runs.
    */
-  gated(name: string, x: Tensor, body: (x: Tensor) => Tensor): Tensor {
+  gated(name: string, x: Tensor, body: (x: Tensor) => Tensor, closed = (same: Tensor) => same): Tensor {
     const gate = this.gateIndex(name);
     let upstream: Tensor | undefined;
-    const choose = (open: Tensor, closed: Tensor) =>
-      this.emit('select', [open, closed], { gate }, [like(x)], { requiresGradient: true })[0]!;
-    // The gradient of x: through the body when open, straight from above when closed.
-    const inner = this.alias(x, (dInner) => (upstream && dInner ? choose(dInner, upstream) : undefined));
+    const choose = (open: Tensor, other: Tensor, options: { gradient?: GradientRule; requiresGradient?: boolean }) =>
+      this.emit('select', [open, other], { gate }, [like(open)], options)[0]!;
+    const [bypass, around] = this.apart(x, closed);
+    // The gradient of x: through the body when open, through `closed` when closed.
+    const inner = this.alias(
+      x,
+      (dInner) => upstream && dInner && choose(dInner, around(upstream), { requiresGradient: true }),
+    );
     const y = this.whenOpen(gate, () => body(inner));
-    const [out] = this.emit('select', [y, x], { gate }, [like(x)], {
+    return choose(y, bypass, {
       gradient: ([dOut]) => {
         upstream = dOut;
         return [dOut, undefined];
       },
     });
-    return out!;
+  }
+
+  /** `body(x)` outside of the chain of gradients, and its gradient: of its result -> of x. */
+  private apart(x: Tensor, body: (x: Tensor) => Tensor): [Tensor, (dy: Tensor) => Tensor] {
+    const first = this.records.length;
+    const inner = new Tensor(this, x.id, x.shape, x.dtype, x.requiresGradient);
+    const y = body(inner);
+    const records = this.records.splice(first);
+    return [y, (dy) => this.propagate(records, [[y, dy]]).get(inner)!];
   }
 
   /**
@@ -211,13 +223,11 @@ export class Graph {
     const y = body(x);
     this.recording = true;
     const again = ([dy]: (Tensor | undefined)[]) => {
-      const [first, streams] = [this.records.length, this.streams];
-      const inner = new Tensor(this, x.id, x.shape, x.dtype, x.requiresGradient);
+      const streams = this.streams;
       this.streams = stream;
-      const repeated = body(inner);
+      const [, gradient] = this.apart(x, body);
       this.streams = streams;
-      const gradients = this.propagate(this.records.splice(first), [[repeated, dy!]]);
-      return [gradients.get(inner)];
+      return [gradient(dy!)];
     };
     this.record([x], [y], 'recomputed', again);
     return y;

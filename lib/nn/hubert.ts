@@ -13,6 +13,7 @@ import {
   conv1d,
   convNormGelu,
   dropout,
+  gatherRows,
   gelu,
   layerNorm,
   linear,
@@ -99,14 +100,18 @@ function positional(x: Tensor, p: Scope, c: HubertConfig): Tensor {
 
 const normOf = (p: Scope, d: number) => [p.parameter('weight', [d], ones), p.parameter('bias', [d], zeros)] as const;
 
-function selfAttention(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig): Tensor {
+/** Of x [B, T, D] the frames that are wanted. */
+type Keep = (x: Tensor) => Tensor;
+
+function selfAttention(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig, keep: Keep): Tensor {
   const d = c.hiddenSize;
   const parts = ['q_proj', 'k_proj', 'v_proj'];
   const rows = (suffix: string) => parts.map((part) => ({ name: `${part}.${suffix}`, rows: d }));
   const weight = p.stacked('qkv_proj.weight', [3 * d, d], rows('weight'), encoderLinear);
   const bias = p.stacked('qkv_proj.bias', [3 * d], rows('bias'), zeros);
   const heads = attention(linear(x, weight, bias), lengths, { heads: c.heads, dropout: c.attentionDropout });
-  return linear(heads, p.parameter('out_proj.weight', [d, d], encoderLinear), p.parameter('out_proj.bias', [d], zeros));
+  const weightOut = p.parameter('out_proj.weight', [d, d], encoderLinear);
+  return linear(keep(heads), weightOut, p.parameter('out_proj.bias', [d], zeros));
 }
 
 function feedForward(x: Tensor, p: Scope, c: HubertConfig): Tensor {
@@ -124,19 +129,21 @@ function feedForward(x: Tensor, p: Scope, c: HubertConfig): Tensor {
   );
 }
 
-/** One block. Post-LN: LN(x + attention), LN(x + feed-forward); pre-LN: the norms stand before each. */
-export function encoderLayer(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig): Tensor {
+/**
+ * One block. Post-LN: LN(x + attention), LN(x + feed-forward); pre-LN: the norms stand before each. All frames are attended to; what comes
+ * after is computed of those alone that `keep` keeps.
+ */
+export function encoderLayer(x: Tensor, p: Scope, lengths: Tensor, c: HubertConfig, keep: Keep): Tensor {
   const d = c.hiddenSize;
   const norm1 = normOf(p.at('layer_norm'), d);
   const norm2 = normOf(p.at('final_layer_norm'), d);
   if (!c.normFirst) {
-    const attended = addLayerNorm(x, selfAttention(x, p.at('attention'), lengths, c), ...norm1, c.hiddenDropout);
+    const heads = selfAttention(x, p.at('attention'), lengths, c, keep);
+    const attended = addLayerNorm(keep(x), heads, ...norm1, c.hiddenDropout);
     return addLayerNorm(attended, feedForward(attended, p.at('feed_forward'), c), ...norm2, c.hiddenDropout);
   }
-  const attended = add(
-    x,
-    dropout(selfAttention(layerNorm(x, ...norm1), p.at('attention'), lengths, c), c.hiddenDropout),
-  );
+  const heads = selfAttention(layerNorm(x, ...norm1), p.at('attention'), lengths, c, keep);
+  const attended = add(keep(x), dropout(heads, c.hiddenDropout));
   return add(attended, dropout(feedForward(layerNorm(attended, ...norm2), p.at('feed_forward'), c), c.hiddenDropout));
 }
 
@@ -148,6 +155,8 @@ export interface EncoderOptions {
   depth?: number;
   /** Default none. */
   checkpoint?: Checkpointing;
+  /** i32[R]: of the top block's output only these frames (b T + t; -1: none), [1, R, D]. Default: all, [B, T, D]. */
+  topFrames?: Tensor;
 }
 
 /** Projected features [B, T, D] -> hidden states 0 (transformer input) .. `depth` (block outputs). */
@@ -156,7 +165,7 @@ export function encoder(
   p: Scope,
   lengths: Tensor,
   c: HubertConfig,
-  { depth = c.layers, checkpoint = 'none' }: EncoderOptions = {},
+  { depth = c.layers, checkpoint = 'none', topFrames }: EncoderOptions = {},
 ): Tensor[] {
   const g = x.graph;
   const norm = normOf(p.at('layer_norm'), c.hiddenSize);
@@ -165,12 +174,13 @@ export function encoder(
   hidden = dropout(hidden, c.hiddenDropout);
   const states = [hidden];
   for (let layer = 1; layer <= depth; layer++) {
+    const keep = (y: Tensor) => (topFrames && layer === depth ? gatherRows(y, topFrames) : y);
     const run = (y: Tensor) =>
-      g.scope(`layer ${layer}`, () => encoderLayer(y, p.at(`layers.${layer - 1}`), lengths, c));
+      g.scope(`layer ${layer}`, () => encoderLayer(y, p.at(`layers.${layer - 1}`), lengths, c, keep));
     // The top block's backward pass comes right after its forward pass: to run it again would free nothing.
     const again = checkpoint === 'layers' && layer < depth;
     const block = (y: Tensor) => (again ? g.recomputed(y, run) : run(y));
-    hidden = g.training && c.layerDrop > 0 ? g.gated(layerGate(layer), hidden, block) : block(hidden);
+    hidden = g.training && c.layerDrop > 0 ? g.gated(layerGate(layer), hidden, block, keep) : block(hidden);
     states.push(hidden);
   }
   if (c.normFirst && depth === c.layers) states[depth] = layerNorm(hidden, ...norm);

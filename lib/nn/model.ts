@@ -95,9 +95,15 @@ export class HubertModel implements AsyncDisposable {
   /** Forward, backward, clip and AdamW of masked prediction, one native call. Throws HK_PRECISION where the processor has no bf16. */
   pretraining(shape: BatchShape & PretrainStepOptions): PretrainStep {
     this.requireHead('clusters');
-    const { unmasked = false, precision = 'f32', checkpoint = 'none', intermediateLayers = [] } = shape;
+    const {
+      unmasked = false,
+      precision = 'f32',
+      checkpoint = 'none',
+      intermediateLayers = [],
+      predictedFrames,
+    } = shape;
     for (const layer of intermediateLayers) this.requireLayer(layer);
-    const name = `pretraining ${key(shape)} ${unmasked} ${precision} ${checkpoint} ${intermediateLayers}`;
+    const name = `pretraining ${key(shape)} ${unmasked} ${precision} ${checkpoint} ${intermediateLayers} ${predictedFrames}`;
     return this.step(name, () => new PretrainStep(this, shape));
   }
 

@@ -179,6 +179,17 @@ export function maskFrames(x: Tensor, mask: Tensor, lengths: Tensor, embedding: 
   })[0]!;
 }
 
+/** The rows of x [.., D] that index i32[R] names, in its order -> [1, R, D]; zeros where it is no row of x. No row may be named twice. */
+export function gatherRows(x: Tensor, index: Tensor): Tensor {
+  const g = x.graph;
+  expectActivation('gatherRows', 'x', x);
+  expectShape('gatherRows', 'index', index, [index.elements], 'i32');
+  const y = { shape: [1, index.elements, last(x)], dtype: x.dtype };
+  return g.emit('gather_rows', [x, index], {}, [y], {
+    gradient: ([dy]) => [g.emit('scatter_rows', [dy!, index], {}, [like(x)])[0]!],
+  })[0]!;
+}
+
 /** Zeroes whole channels. x [B, T, C], mask u8[B, C]. */
 export function channelMask(x: Tensor, mask: Tensor): Tensor {
   const g = x.graph;

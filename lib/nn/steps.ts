@@ -194,6 +194,18 @@ export interface PretrainStepOptions {
   checkpoint?: Checkpointing;
   /** Layers below the top that predict the labels too, with the head of the top layer (ILS-SSL, 2112.08778). Default none. */
   intermediateLayers?: readonly number[];
+  /**
+   * Most frames that a batch has to predict: the top block, but for its attention, and the head compute so many rows, not all. Frames to
+   * predict have a label and are valid and, without `unmasked`, masked. Default: all frames of the batch shape. See {@link predictedFrames}.
+   */
+  predictedFrames?: number;
+}
+
+/** The masked frames of a batch, rounded up to a sixteenth of all: `predictedFrames` of a step, so that few programs are compiled. */
+export function predictedFrames(mask: Uint8Array): number {
+  const masked = mask.reduce((sum, m) => sum + Number(m !== 0), 0);
+  const sixteenths = Math.ceil((16 * Math.max(1, masked)) / mask.length);
+  return Math.ceil((sixteenths * mask.length) / 16);
 }
 
 export class PretrainStep extends Step {
@@ -201,20 +213,28 @@ export class PretrainStep extends Step {
   private readonly precision: Precision;
   private readonly checkpoint: Checkpointing;
   private readonly intermediateLayers: readonly number[];
+  private readonly predictedFrames: number | undefined;
 
   constructor(model: HubertModel, shape: BatchShape & PretrainStepOptions) {
     super(model, shape);
+    const all = shape.batch * this.frames;
+    const { predictedFrames: most } = shape;
+    if (most !== undefined && !(Number.isInteger(most) && most >= 1 && most <= all))
+      throw new HubertkitError('HK_ARGUMENT', `predictedFrames must be a whole number from 1 to ${all}, got ${most}.`);
+    this.predictedFrames = most;
     this.unmasked = shape.unmasked ?? false;
     this.checkpoint = shape.checkpoint ?? 'none';
     this.intermediateLayers = shape.intermediateLayers ?? [];
     this.precision = checkedPrecision(shape.precision ?? 'f32', model.device);
   }
 
+  /** Throws HK_ARGUMENT when more frames are to be predicted than the step was made for. */
   async run(input: MaskedInput, options: PretrainOptions): Promise<MaskedLosses & { update?: UpdateResult }> {
     const program = await this.ready();
     const { weights, update } = options;
     const feeds = {
       ...this.speech(input),
+      ...(this.predictedFrames !== undefined && this.topFeeds(input, this.predictedFrames)),
       labels: input.labels,
       mask: input.mask,
       'loss weights': Float32Array.of(weights.masked, 0, 0, weights.unmasked ?? 0, 0, 0),
@@ -234,11 +254,21 @@ export class PretrainStep extends Step {
   protected build(): Graph {
     const { model, shape, precision, checkpoint } = this;
     const g = new Graph(true, { precision });
-    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config, { checkpoint });
-    const labels = g.feed('labels', [shape.batch, frames], 'i32');
-    const predict = (layer: number) =>
-      predictionHead(states[layer], labels, mask, lengths, model.config, model.clusters, this.unmasked);
-    const sums = predict(model.config.layers);
+    const rows = this.predictedFrames;
+    const topFrames = rows === undefined ? undefined : g.feed('top frames', [rows], 'i32');
+    const { features, states, lengths, mask, frames } = hubert(g, shape, model.config, { checkpoint, topFrames });
+    const whole = { labels: g.feed('labels', [shape.batch, frames], 'i32'), mask, lengths };
+    const top =
+      rows === undefined
+        ? whole
+        : {
+            labels: g.feed('top labels', [1, rows], 'i32'),
+            mask: g.feed('top mask', [1, rows], 'u8'),
+            lengths: g.feed('top length', [1], 'i32'),
+          };
+    const predict = (layer: number, x = whole) =>
+      predictionHead(states[layer], x.labels, x.mask, x.lengths, model.config, model.clusters, this.unmasked);
+    const sums = predict(model.config.layers, top);
     const weights = g.feed('loss weights', [6]);
     const seeds: [Tensor, Tensor][] = [[sums, weights]];
     for (const layer of this.intermediateLayers) {
@@ -255,6 +285,33 @@ export class PretrainStep extends Step {
     g.backward(seeds);
     addOptimiser(g, model);
     return g;
+  }
+
+  /**
+   * Where the frames to predict are, and what is known of them; rows that are left over have no label. Arrays that are missing are left to
+   * the program.
+   */
+  private topFeeds(input: Partial<MaskedInput>, rows: number): Record<string, TypedArray> {
+    const { labels = [], mask = [], frameLengths = [] } = input;
+    const wanted: number[] = [];
+    for (let b = 0; b < frameLengths.length; b++)
+      for (let i = b * this.frames; i < b * this.frames + Math.min(this.frames, frameLengths[b]); i++)
+        if ((this.unmasked || mask[i]) && labels[i] >= 0) wanted.push(i);
+    if (wanted.length > rows)
+      throw new HubertkitError(
+        'HK_ARGUMENT',
+        `The batch has ${wanted.length} frames to predict, the step was made for at most ${rows} (predictedFrames).`,
+      );
+    const padded = <T extends TypedArray>(array: T, value: (frame: number) => number) => {
+      array.set(wanted.map(value));
+      return array;
+    };
+    return {
+      'top frames': padded(new Int32Array(rows).fill(-1), (frame) => frame),
+      'top labels': padded(new Int32Array(rows).fill(-1), (frame) => labels[frame]),
+      'top mask': padded(new Uint8Array(rows), (frame) => mask[frame]),
+      'top length': Int32Array.of(rows),
+    };
   }
 }
 

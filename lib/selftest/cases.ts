@@ -279,6 +279,15 @@ function sequenceOps(b: number, t: number, d: number): Case[] {
       reference: (p, f) => reference.channelMask(p.x, f.mask, t, d),
     },
     {
+      op: 'gather_rows',
+      size,
+      activations: ['x'],
+      inputs: { x },
+      feeds: { index: i32(b * t - 1, -1, 1, b * t, 0) },
+      build: (p, f) => ops.gatherRows(p.x, f.index),
+      reference: (p, f) => reference.gatherRows(p.x, f.index, d),
+    },
+    {
       op: 'select',
       size,
       activations: ['x'],

@@ -115,6 +115,11 @@ export function maskFrames(x: Numbers, mask: Numbers, lengths: Numbers, embeddin
   });
 }
 
+/** Rows of `d` by their index, zeros where there is no such row. */
+export function gatherRows(x: Numbers, index: Numbers, d: number): Doubles {
+  return doubles(index.length * d, (n) => x[index[Math.floor(n / d)] * d + (n % d)] ?? 0);
+}
+
 /** x [B, T, C], mask [B, C]. */
 export function channelMask(x: Numbers, mask: Numbers, t: number, c: number): Doubles {
   return doubles(x.length, (n) => (mask[Math.floor(n / (t * c)) * c + (n % c)] ? 0 : x[n]));

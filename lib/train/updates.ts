@@ -1,7 +1,7 @@
 /** Updates: some micro-batches with speech, labels and masks, read while the one before is computed; and what the model does with one. */
 import { Philox } from '../data/philox';
 import type { HubertModel } from '../nn/model';
-import type { MaskedInput } from '../nn/steps';
+import { type MaskedInput, predictedFrames } from '../nn/steps';
 import { ahead } from './ahead';
 import { type Bucket, labelBatch, type MicroBatch, microBatches } from './batches';
 import type { IterationConfig } from './config';
@@ -123,6 +123,7 @@ export async function runUpdate(
       precision: config.precision,
       checkpoint: config.checkpoint,
       intermediateLayers,
+      predictedFrames: unmaskedWeight > 0 ? undefined : predictedFrames(input.mask),
     });
     const share = maskedFrames / Math.max(1, update.maskedFrames);
     const result = await step.run(input, {

@@ -28,10 +28,15 @@ const patterns = [7, 7, 0, 0, 5, 5, 2, 2, 7].map((open) => [1, 2, 4].map((bit) =
 const openLayers = (update: number) => patterns[update];
 const recordings = () => Number(/(\d+) recordings/.exec(wrapped((n) => n.deviceInfo('cuda')).variant)![1]);
 
-test('updates of a model: the losses and gradients of the CPU', async () => {
+const whatIsComputed = [
+  ['all frames', {}],
+  ['of the top block the frames to predict', { predictedFrames: 45 }],
+] as const;
+
+test.each(whatIsComputed)('updates of a model, %s: the losses and gradients of the CPU', async (_, options) => {
   const [cpu, cuda] = [
-    await train(patterns.length, { openLayers }),
-    await train(patterns.length, { openLayers, device: 'cuda' }),
+    await train(patterns.length, { openLayers, ...options }),
+    await train(patterns.length, { openLayers, ...options, device: 'cuda' }),
   ];
   cuda.losses.forEach((loss, i) => {
     expect(loss / cpu.losses[i]).toBeCloseTo(1, 4);

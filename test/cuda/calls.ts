@@ -50,6 +50,8 @@ const rightCalls: [kind: string, inputs: string, outputs: string, attributes?: R
   ['mask_frames', 'f32 2 4 8, u8 2 4, i32 2, f32 8', 'f32 2 4 8'],
   ['mask_frames_grad', 'u8 2 4, i32 2, f32 2 4 8', 'f32 2 4 8, f32 8'],
   ['channel_mask', 'f32 2 4 8, u8 2 8', 'f32 2 4 8'],
+  ['gather_rows', 'f32 2 4 8, i32 5', 'f32 1 5 8'],
+  ['scatter_rows', 'f32 1 5 8, i32 5', 'f32 2 4 8'],
   ['pos_conv', 'f32 2 9 8, f32 8 4 4, f32 8', 'f32 2 9 8, f32 2 9 8', { groups: 2, gelu: 1 }],
   ['pos_conv_grad', 'f32 2 9 8, f32 8 4 4, f32 2 9 8', 'f32 2 9 8, f32 8 4 4, f32 8', { groups: 2 }],
   ['conv0_norm_gelu', 'f32 2 50, f32 4 1 10, f32 4, f32 4', 'f32 2 9 4, f32 2 110', { stride: 5, eps: 1e-5 }],

@@ -1,6 +1,7 @@
 // Same machine, thread count and seed: identical bits. Across thread counts our own kernels keep their reduction order and the
 // GEMM library may not: loss within 1e-4 over 20 updates.
 import { wrappedAsync } from '../../lib/binding';
+import type { PretrainStepOptions } from '../../lib/nn/steps';
 import { train } from './training';
 
 const setThreads = (threads: number) => wrappedAsync((n) => n.setThreads(threads));
@@ -33,4 +34,15 @@ test('blocks that are computed again for their gradient give the same bits in le
   expect(again.losses).toEqual(kept.losses);
   expect(again.gradients).toEqual(kept.gradients);
   expect(again.memory.arena).toBeLessThan(kept.memory.arena);
+});
+
+test('with the top block computed of the frames to predict alone: the same bits twice, and blocks computed again', async () => {
+  const first = await train(10, { predictedFrames: 45 });
+  const options: PretrainStepOptions[] = [{ predictedFrames: 45 }, { predictedFrames: 45, checkpoint: 'layers' }];
+  for (const option of options) {
+    const second = await train(10, option);
+    expect(second.losses).toEqual(first.losses);
+    expect(second.gradients).toEqual(first.gradients);
+  }
+  expect(first.losses[9]).toBeLessThan(first.losses[0]);
 });

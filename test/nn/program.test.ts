@@ -252,6 +252,8 @@ describe('the binding', () => {
       'mask_frames',
       'mask_frames_grad',
       'channel_mask',
+      'gather_rows',
+      'scatter_rows',
       'masked_cross_entropy',
       'masked_cross_entropy_grad',
       'mean_square',

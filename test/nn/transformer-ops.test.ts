@@ -338,6 +338,19 @@ describe('masks', () => {
   });
 });
 
+describe('rows by their index', () => {
+  test('gathered they come in the order of the index, scattered they go back; what is no row is zero and goes nowhere', async () => {
+    const x = numbers([2, 3, 5]);
+    const index = integers(4, 6, 0, -1, 2147483647, 5);
+    const rows = [4, 0, 5].map((r) => [...x.data.slice(5 * r, 5 * r + 5)]);
+    const none = [0, 0, 0, 0, 0];
+    const [y] = await callOp('gather_rows', [x, index], {}, [{ shape: [1, 6, 5] }]);
+    expect([...y.data]).toEqual([rows[0], none, rows[1], none, none, rows[2]].flat());
+    const [back] = await callOp('scatter_rows', [y, index], {}, [{ shape: [2, 3, 5] }]);
+    expect([...back.data]).toEqual([rows[1], none, none, none, rows[0], rows[2]].flat());
+  });
+});
+
 describe('element-wise ops', () => {
   const shape = [3, 5, 1111];
   const [a, b] = [numbers(shape), numbers(shape, 2)];

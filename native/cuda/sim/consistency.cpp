@@ -271,6 +271,15 @@ void frames(int64_t b, int64_t t, int64_t d) {
   same("channel_mask", {x, flags({b, d})}, {activations({b, t, d})}, {}, 0);
 }
 
+// Two indices that are no rows.
+void gather_rows(int64_t b, int64_t t, int64_t d, int64_t count) {
+  std::vector<int32_t> index = {-1, (int32_t)(b * t)};
+  for (int32_t r = 0; r < (int32_t)count; r++) index.push_back((r * 7 + 3) % (int32_t)(b * t));
+  const int64_t n = count + 2;
+  same("gather_rows", {activations({b, t, d}), list(index, {n})}, {activations({1, n, d})}, {}, 0);
+  same("scatter_rows", {activations({1, n, d}), list(index, {n})}, {activations({b, t, d})}, {}, 0);
+}
+
 void adamw(int n, const std::vector<int32_t>& ends, float gradient_scale, float clip) {
   Tensor v = floats({n}), trainable = flags({(int64_t)ends.size()});
   for (int i = 0; i < n; i++) v.as<float>()[i] = fabsf(v.as<float>()[i]);
@@ -658,6 +667,8 @@ void ops_of_either_precision() {
   rows(5, 520);
   frames(2, 5, 6);
   frames(3, 67, 33);
+  gather_rows(2, 5, 6, 4);
+  gather_rows(3, 67, 33, 201);
   conv1d(2, 23, 5, 7, 3, 2);
   conv1d(2, 20, 6, 66, 2, 2);
   conv1d(1, 29, 3, 4, 8, 3);
