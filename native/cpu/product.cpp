@@ -271,11 +271,28 @@ struct InPlace {
   void next() { first += 4, second += 4, third += 4; }
 };
 
-// k: words
-template <class Words, int ROWS, class Left>
-__attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
-                                    const Ahead& ahead) {
-  v16 sum[ROWS][2] = {};
+// kColumns numbers of a row of C.
+template <class C>
+void fetch_row(const C* c) {
+  fetch(c);
+  fetch(c + kColumns - 1);
+}
+void store_row(float* c, const v16 (&sum)[2]) {
+  store(c, sum[0]);
+  store(c + 16, sum[1]);
+}
+#if defined(__AVX512BF16__)
+void store_row(bf16* c, const v16 (&sum)[2]) { *(v16u*)(void*)c = (v16)_mm512_cvtne2ps_pbh((__m512)sum[1], (__m512)sum[0]); }
+#endif
+
+// k: words. The sums begin at bias, of kColumns numbers, unless it is NULL.
+template <class Words, int ROWS, class Left, class C>
+__attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, const float* b, C* c, int64_t ldc, bool accumulate, int64_t spread,
+                                    const float* bias, const Ahead& ahead) {
+  v16 sum[ROWS][2];
+  const v16 start[2] = {bias ? load(bias) : v16{}, bias ? load(bias + 16) : v16{}};
+#pragma GCC unroll 16
+  for (int i = 0; i < ROWS; i++) sum[i][0] = start[0], sum[i][1] = start[1];
   Left a(panel, row);
   const auto step = [&] {
     const v16 b0 = load(b), b1 = load(b + 16);
@@ -293,13 +310,9 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
   const int64_t head = smaller(k, ROWS);
   for (int64_t p = 0; p < head; p++) {
     step();
-    fetch(c + p * ldc);
-    fetch(c + p * ldc + 16);
+    fetch_row(c + p * ldc);
     if (!spread) continue;
-    for (int64_t at : {-spread, spread}) {
-      fetch(c + p * ldc + at);
-      fetch(c + p * ldc + at + 16);
-    }
+    for (int64_t at : {-spread, spread}) fetch_row(c + p * ldc + at);
   }
   int64_t left = k - head;
   for (int start = 0; start < ahead.count; start++)
@@ -314,7 +327,7 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++) {
-        float* at = c + i * ldc + 16 * h;
+        C* at = c + i * ldc + 16 * h;
         const v16 v = load(at), both = v + sum[i][h];
         store(at - spread, both);
         store(at + spread, both);
@@ -330,25 +343,31 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < ROWS; i++) {
-    store(c + i * ldc, sum[i][0]);
-    store(c + i * ldc + 16, sum[i][1]);
-  }
+  for (int i = 0; i < ROWS; i++) store_row(c + i * ldc, sum[i]);
 }
 
-typedef void (*Tile)(int64_t k, const void* panel, int64_t row, const float* b, float* c, int64_t ldc, bool accumulate, int64_t spread,
-                     const Ahead& ahead);
-template <class W, class L>
-const Tile kTiles[kRows] = {tile<W, 1, L>, tile<W, 2, L>, tile<W, 3, L>,  tile<W, 4, L>,  tile<W, 5, L>,  tile<W, 6, L>,  tile<W, 7, L>,
-                            tile<W, 8, L>, tile<W, 9, L>, tile<W, 10, L>, tile<W, 11, L>, tile<W, 12, L>, tile<W, 13, L>, tile<W, 14, L>};
-
-// C of the sums of a tile, bias and GELU.
 template <class C>
-void finish(int64_t rows, int64_t columns, const float* sums, int64_t row, C* c, int64_t ldc, bool accumulate, const float* bias, C* y) {
+using Tile = void (*)(int64_t k, const void* panel, int64_t row, const float* b, C* c, int64_t ldc, bool accumulate, int64_t spread,
+                      const float* bias, const Ahead& ahead);
+template <class W, class L, class C>
+const Tile<C> kTiles[kRows] = {tile<W, 1, L, C>, tile<W, 2, L, C>, tile<W, 3, L, C>,  tile<W, 4, L, C>,  tile<W, 5, L, C>,
+                               tile<W, 6, L, C>, tile<W, 7, L, C>, tile<W, 8, L, C>,  tile<W, 9, L, C>,  tile<W, 10, L, C>,
+                               tile<W, 11, L, C>, tile<W, 12, L, C>, tile<W, 13, L, C>, tile<W, 14, L, C>};
+
+// y = gelu(c) of whole tiles.
+template <class C>
+void activate(int64_t rows, const C* c, C* y, int64_t ldc) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < kColumns; j += 16) store(y + i * ldc + j, gelu(load(c + i * ldc + j)));
+}
+
+// C of the sums of a tile that is not whole, bias and GELU.
+template <class C>
+void finish(int64_t rows, int64_t columns, const float* sums, C* c, int64_t ldc, bool accumulate, const float* bias, C* y) {
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j += 16) {
       C* at = c + i * ldc + j;
-      v16 v = load_tail(sums + i * row + j, columns - j);
+      v16 v = load(sums + i * kColumns + j);
       if (accumulate) v += load_tail(at, columns - j);
       if (bias) v += load_tail(bias + j, columns - j);
       store_tail(at, v, columns - j);
@@ -400,19 +419,20 @@ class Rectangles {
           const void* rows_of_a = in_place_ ? (const void*)(a + i * kRows * s_.a_row + k) : left + (i - i0) * left_panel();
           const int64_t height = smaller(kRows, m - i * kRows), at = corner + i * kRows * s_.ldc + j;
           const int64_t begin = slices * (i - i0) / (i1 - i0), end = slices * (i - i0 + 1) / (i1 - i0);
-          const bool whole = !kRounds && now.columns == kColumns;  // else its sums go by way of `apart`
-          const float* last_bias = last && s_.bias ? bias + columns.begin + j : nullptr;
-          C* last_y = last && y ? y + at : nullptr;
-          for (int64_t row = 0; row < height; row++) {
-            if (!whole) fetch_row(c + at + row * s_.ldc);
-            if (last_y) fetch_row(last_y + row * s_.ldc);
-          }
+          const Ahead soon = next.slices_ahead(begin, end);
           float apart[kRows * kColumns];
-          float* sums = whole ? (float*)(c + at) : apart;
-          const int64_t row = whole ? s_.ldc : kColumns;
-          (in_place_ ? kTiles<A, InPlace> : kTiles<A, Packed>)[height - 1](words, rows_of_a, row_bytes(), now.packed, sums, row, whole && accumulate, whole ? s_.spread : 0, next.slices_ahead(begin, end));
+          C *to = c + at, *last_y = last && y ? y + at : nullptr;
+          if (last_y)
+            for (int64_t row = 0; row < height; row++) fetch_row(last_y + row * s_.ldc);
+          const float* of_columns = s_.bias ? bias + columns.begin + j : nullptr;
+          if (now.columns == kColumns) {
+            tiles<C>()[height - 1](words, rows_of_a, row_bytes(), now.packed, to, s_.ldc, accumulate, s_.spread, k == 0 ? of_columns : nullptr, soon);
+          } else {
+            tiles<float>()[height - 1](words, rows_of_a, row_bytes(), now.packed, apart, kColumns, false, 0, nullptr, soon);
+          }
           for (int64_t slice = begin; slice < end; slice++) next.pack_slice(slice);
-          if (!whole || last_bias || last_y) finish(height, now.columns, sums, row, c + at, s_.ldc, !whole && accumulate, last_bias, last_y);
+          if (now.columns != kColumns) finish(height, now.columns, apart, to, s_.ldc, accumulate, last ? of_columns : nullptr, last_y);
+          else if (last_y) activate(height, to, last_y, s_.ldc);
         }
       }
     }
@@ -420,10 +440,8 @@ class Rectangles {
 
  private:
   static const bool kRounds = std::is_same<C, bf16>::value;
-  static void fetch_row(const C* row) {
-    fetch(row);
-    fetch(row + kColumns - 1);
-  }
+  template <class To>
+  const Tile<To>* tiles() const { return in_place_ ? kTiles<A, InPlace, To> : kTiles<A, Packed, To>; }
   int64_t deep() const { return depth_ * A::kNumbers; }
   int64_t most_block() const {
     const int64_t panels = kBlockBytes / (int64_t)(kRows * depth_ * sizeof(float));
@@ -509,20 +527,23 @@ class OwnGemm final : public Gemm {
 };
 
 #if defined(__AVX512BF16__)
+const bool kOwnBf16 = true;
 Gemm* own_bf16(const GemmShape& s) {
   if (s.c == HK_F32) return new OwnGemm<Pairs, Pairs, float>(s);
   if (s.rounds_b) return new OwnGemm<Pairs, RoundedPairs, bf16>(s);
   return new OwnGemm<Pairs, Pairs, bf16>(s);
 }
-bool is_own_bf16(const GemmShape& s) { return s.m >= 128 && s.n >= 128 && (s.k >= 448 || (s.k >= 256 && s.m >= 4096)); }
 #else
+const bool kOwnBf16 = false;
 Gemm* own_bf16(const GemmShape&) { return nullptr; }
-bool is_own_bf16(const GemmShape&) { return false; }
 #endif
 
 // Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k. These sizes
 // are where ours began to win, GELU in the tile included.
-bool is_own(const GemmShape& s) { return s.ab == HK_BF16 ? is_own_bf16(s) : s.m >= 240 && s.n >= 512 && s.k >= 192; }
+bool is_own(const GemmShape& s) {
+  if (s.ab == HK_BF16) return kOwnBf16 && s.m >= 128 && s.n >= 128 && s.k >= 128;
+  return s.m >= 240 && s.n >= 512 && s.k >= 192;
+}
 
 #else
 
