@@ -3,9 +3,10 @@
 // Operands are packed as words of 4 bytes: a number of f32, or two of bf16 that follow one another in k, whose products the processor adds.
 // C is split into one rectangle for each thread, and a thread works alone. A tile of 14 x 32 numbers of C stays in registers while k runs
 // over a block of up to kProductDepth words; for that a block of A lies packed in panels of 14 rows and a block of B in panels of 32 columns,
-// word by word. A C of bf16 is rounded once: then k is one block.
+// word by word. Of an A whose words follow one another in its rows the rows are read where they lie. A C of bf16 is rounded once: then k is
+// one block.
 //   for every block of rows, as many as kBlockBytes hold
-//     for every block of k: pack A
+//     for every block of k: pack A, unless it is read in place
 //       for every panel of B: for every panel of A: a tile
 // A panel of B is packed in slices between the tiles of the panel before it, each slice fetched line by line during the tile before:
 // nothing waits for memory.
