@@ -37,14 +37,11 @@ export interface PyTorchOnGpu {
 /** How far loss and gradient norm may lie apart, as a share of them. */
 const tolerance = { f32: { loss: 1e-4, norm: 1e-3 }, bf16: { loss: 1e-2, norm: 5e-2 } };
 
-/** Updates of one turn. */
-const updates = 3;
-
 /**
- * Times the step here and in PyTorch, twice: waiting threads that spin (OpenMP's default, best on a quiet machine) and that sleep at
- * once (better beside other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
+ * Times the step here and in PyTorch, `updates` in a turn; PyTorch twice: waiting threads that spin (OpenMP's default, best on a quiet
+ * machine) and that sleep at once (better beside other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
  */
-export async function compareStep(options: StepBenchOptions, rounds: number): Promise<Comparison> {
+export async function compareStep(options: StepBenchOptions, updates: number, rounds: number): Promise<Comparison> {
   const { preset, batch, seconds, precision = 'f32', threads = os.availableParallelism() } = options;
   return inTemporaryFolder(async (folder) => {
     await using step = await trainingStep(options);
