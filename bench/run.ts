@@ -45,13 +45,13 @@ const allSteps: StepCase[] = [
   { preset: 'xlarge', batch: 1, seconds: 5, memoryGiB: 19 },
 ];
 
-/** The work of the comparison with PyTorch. */
 /** A step, its updates in one turn (so many that a turn takes some seconds and is not its beginning), and the turns. */
 interface PeerStep extends StepBenchOptions {
   updates: number;
   rounds: number;
 }
 
+/** The work of the comparison with PyTorch. */
 const besidePyTorch: PeerStep[] = [
   { preset: 'base', batch: 2, seconds: 5, updates: 3, rounds: 4 },
   { preset: 'base', batch: 1, seconds: 15.6, updates: 3, rounds: 4 },

@@ -203,23 +203,24 @@ class WeightGradient {
  public:
   explicit WeightGradient(const ConvSizes& s) : s_(s), threes_(s.frames / 3), sums_(s.out <= 256 ? 2 : 1) {
     const int64_t depth = kProductDepth / sums_;
-    pieces_ = (threes_ + depth - 1) / depth;
-    if (s.batch * pieces_ % sums_) pieces_++;
-    piece_ = (threes_ + pieces_ - 1) / pieces_;
+    int64_t wanted = (threes_ + depth - 1) / depth;
+    if (s.batch * wanted % sums_) wanted++;
+    piece_ = (threes_ + wanted - 1) / wanted;
+    pieces_ = (threes_ + piece_ - 1) / piece_;  // fewer than wanted when rounding up leaves the last one nothing
     add_parts(piece_, &whole_);
     add_parts(threes_ - (pieces_ - 1) * piece_, &last_);
   }
-  size_t scratch_bytes() const { return (sums_ - 1) * packed_bytes() + slots_ * (whole_.scratch_bytes() + last_.scratch_bytes()); }
+  size_t scratch_bytes() const { return second_bytes() + slots_ * thread_bytes(); }
   void run(const float* dz, const float* x, float* packed, void* scratch) const {
     const int64_t in = s_.in, out = s_.out, pieces = s_.batch * pieces_;
     float *w0 = packed + 2 * in, *second = (float*)scratch;
     memset(packed, 0, packed_bytes());
-    memset(second, 0, (sums_ - 1) * packed_bytes());
+    memset(second, 0, second_bytes());
     const int threads = use_threads(slots_), ranges = threads % sums_ ? threads : threads / sums_;
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int job = 0; job < sums_ * ranges; job++) {
       const int64_t range = job / sums_, row = out * range / ranges, rows = out * (range + 1) / ranges - row, half = job % sums_;
-      char* own = (char*)scratch + (sums_ - 1) * packed_bytes() + omp_get_thread_num() * (whole_.scratch_bytes() + last_.scratch_bytes());
+      char* own = (char*)scratch + second_bytes() + omp_get_thread_num() * thread_bytes();
       for (int64_t piece = pieces * half / sums_; piece < pieces * (half + 1) / sums_; piece++)
         add_piece(piece, row, rows, dz, x, (half ? second : packed) + row * width(s_), own);
     }
@@ -240,6 +241,8 @@ class WeightGradient {
 
  private:
   size_t packed_bytes() const { return (size_t)(s_.out * width(s_)) * sizeof(float); }
+  size_t second_bytes() const { return sums_ == 2 ? packed_bytes() : 0; }
+  size_t thread_bytes() const { return whole_.scratch_bytes() + last_.scratch_bytes(); }
   void add_piece(int64_t piece, int64_t row, int64_t rows, const float* dz, const float* x, float* packed, char* own) const {
     const int64_t in = s_.in, out = s_.out, b = piece / pieces_, begin = piece % pieces_ * piece_;
     const bool whole = begin + piece_ < threes_;

@@ -453,8 +453,7 @@ class Rectangles {
   int64_t row_bytes() const { return s_.a_row * (int64_t)sizeof(typename A::T); }
   // Words of A are read where they lie when there are whole ones, and rows do not crowd each other out of the L1 cache.
   bool is_in_place() const {
-    if (s_.a_column != 1 || s_.a_mix.terms || s_.k % A::kNumbers) return false;
-    return row_bytes() % 4096 == 0 ? false : true;
+    return s_.a_column == 1 && !s_.a_mix.terms && s_.k % A::kNumbers == 0 && row_bytes() % 4096 != 0;
   }
 
   MixedShape s_;
