@@ -213,11 +213,15 @@ void pack_block(const Mix& mix, int64_t first, int64_t n, int64_t k, const typen
   }
 }
 
-// Memory that will be read soon: from each of `starts` `rows` pieces, `stride` bytes apart, of some cache lines.
+// Memory that will be read soon: some pieces of so many rows, `stride` bytes apart, of so many cache lines.
 struct Ahead {
-  int         count = 0;
-  const char* starts[3];
-  int64_t     rows, stride, lines;
+  struct Piece {
+    const char* start;
+    int64_t     rows, stride, lines;
+  };
+  int   count = 0;
+  Piece pieces[3];
+  void add(const void* start, int64_t rows, int64_t stride, int64_t lines) { pieces[count++] = {(const char*)start, rows, stride, lines}; }
 };
 
 // A panel of B that becomes packed slice by slice.
@@ -231,14 +235,15 @@ struct Panel {
   float* packed;
   static int64_t step() { return 16 * Words::kNumbers; }
   int64_t slices() const { return ceil_div(k, step()); }
-  Ahead slices_ahead(int64_t begin, int64_t end) const {
-    if (begin == end) return {};
+  void fetch_slices(int64_t begin, int64_t end, Ahead* ahead) const {
+    if (begin == end) return;
     const T* at = from + begin * step() * row;
-    const int64_t numbers = smaller(k, end * step()) - begin * step();
-    Ahead ahead = {1 + (mixed ? mix.terms : 0), {(const char*)at}, columns, column * (int64_t)sizeof(T), ceil_div(numbers * sizeof(T), 64)};
-    if (column == 1) ahead.rows = numbers, ahead.stride = row * (int64_t)sizeof(T), ahead.lines = ceil_div(columns * sizeof(T), 64);
-    for (int i = 1; i < ahead.count; i++) ahead.starts[i] = (const char*)(at + mix.offset[i - 1]);
-    return ahead;
+    const int64_t numbers = smaller(k, end * step()) - begin * step(), size = sizeof(T);
+    for (int i = 0; i < 1 + (mixed ? mix.terms : 0); i++) {
+      const T* start = i ? at + mix.offset[i - 1] : at;
+      if (column == 1) ahead->add(start, numbers, row * size, ceil_div(columns * size, 64));
+      else ahead->add(start, columns, column * size, ceil_div(numbers * size, 64));
+    }
   }
   void pack_slice(int64_t slice) const {
     const int64_t begin = slice * step();
@@ -316,10 +321,10 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
     for (int64_t at : {-spread, spread}) fetch_row(c + p * ldc + at);
   }
   int64_t left = k - head;
-  for (int start = 0; start < ahead.count; start++)
-    for (int64_t row = 0; row < ahead.rows; row++)
-      for (int64_t line = 0; line < ahead.lines; line++) {
-        fetch(ahead.starts[start] + row * ahead.stride + 64 * line);
+  for (int i = 0; i < ahead.count; i++)
+    for (int64_t row = 0; row < ahead.pieces[i].rows; row++)
+      for (int64_t line = 0; line < ahead.pieces[i].lines; line++) {
+        fetch(ahead.pieces[i].start + row * ahead.pieces[i].stride + 64 * line);
         if (left-- > 0) step();
       }
   while (left-- > 0) step();
@@ -393,7 +398,7 @@ class Rectangles {
   int64_t scratch_floats(int64_t block, int64_t kept) const { return left_floats(block) + kept * kColumns * depth_; }
 
   void run(int64_t block, int64_t kept, Range rows, Range columns, const typename A::T* a, const typename B::T* b, C* c, const float* bias, C* y,
-           float* scratch) const {
+           float* scratch, Upcoming upcoming = {}) const {
     const int64_t m = rows.end - rows.begin, n = columns.end - columns.begin, corner = rows.begin * s_.ldc + columns.begin;
     if (m <= 0 || n <= 0) return;
     a += rows.begin * s_.a_row;
@@ -405,6 +410,7 @@ class Rectangles {
                       smaller(kColumns, n - j), smaller(deep(), s_.k - k), s_.b_row, s_.b_column, right + index % kept * kColumns * depth_};
     };
     for (int64_t slice = 0; b && slice < panel(0).slices(); slice++) panel(0).pack_slice(slice);
+    const int64_t upcoming_bytes = ceil_div(ceil_div(upcoming.bytes, (b ? 1 : panels) * row_panels), 64) * 64;  // for each tile that packs nothing
     for (int64_t i0 = 0; i0 < row_panels; i0 += block) {
       const int64_t i1 = smaller(row_panels, i0 + block);
       for (int64_t index = 0; index < panels; index++) {
@@ -420,7 +426,13 @@ class Rectangles {
           const void* rows_of_a = in_place_ ? (const void*)(a + i * kRows * s_.a_row + k) : left + (i - i0) * left_panel();
           const int64_t height = smaller(kRows, m - i * kRows), at = corner + i * kRows * s_.ldc + j;
           const int64_t begin = slices * (i - i0) / (i1 - i0), end = slices * (i - i0 + 1) / (i1 - i0);
-          const Ahead soon = next.slices_ahead(begin, end);
+          Ahead soon;
+          if (ahead) {
+            next.fetch_slices(begin, end, &soon);
+          } else if (upcoming.bytes > 0) {
+            soon.add(upcoming.start, 1, 0, upcoming_bytes / 64);
+            upcoming = {upcoming.start + upcoming_bytes, upcoming.bytes - upcoming_bytes};
+          }
           float apart[kRows * kColumns];
           C *to = c + at, *last_y = last && y ? y + at : nullptr;
           if (last_y)
@@ -469,8 +481,9 @@ class OwnMixed final : public MixedGemm {
     kept_ = rectangles_.kept(panels, s_.n, s_.keep);
   }
   size_t scratch_bytes() const override { return (size_t)rectangles_.scratch_floats(block_, kept_) * sizeof(float); }
-  void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch, float* gelu) const override {
-    rectangles_.run(block_, kept_, {0, rows}, {0, s_.n}, a, b, c, bias, gelu, (float*)scratch);
+  void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch, float* gelu,
+           Upcoming upcoming) const override {
+    rectangles_.run(block_, kept_, {0, rows}, {0, s_.n}, a, b, c, bias, gelu, (float*)scratch, upcoming);
   }
 
  private:

@@ -25,6 +25,12 @@ struct MixedShape : GemmShape {
   bool    keep;    // B stays packed for the next run
 };
 
+// Memory that is read after a product, fetched meanwhile. It need not exist.
+struct Upcoming {
+  const char* start = nullptr;
+  int64_t     bytes = 0;
+};
+
 struct Range { int64_t begin, end; };
 // A part of n in whole panels.
 static inline Range part(int64_t n, int64_t panel, int64_t index, int64_t parts) {
@@ -42,7 +48,7 @@ class MixedGemm {
   virtual size_t scratch_bytes() const = 0;
   // b: NULL when `scratch` is of a run before that kept it.
   virtual void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch,
-                   float* gelu = nullptr) const = 0;
+                   float* gelu = nullptr, Upcoming upcoming = {}) const = 0;
 };
 
 class Gemm {
