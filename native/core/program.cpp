@@ -23,6 +23,13 @@ std::vector<int> gates_of(const OpSpec& op, int n_gates) {
   return gates;
 }
 
+// An op of which each element of the output is made of the same element of the inputs, and may lie there (ops/elementwise.h).
+bool works_in_place(const OpSpec& op) {
+  for (const char* kind : {"add", "scale", "gelu", "gelu_grad", "dropout"})
+    if (op.kind == kind) return true;
+  return false;
+}
+
 bool in_arena(const ValueSpec& v) { return v.kind == ValueKind::temporary && !v.fetch; }
 
 }  // namespace
@@ -136,9 +143,10 @@ void Program::prepare(Op& op) {
   memory_.scratch = std::max(memory_.scratch, align(op.scratch));
 }
 
-// Places temporaries in one arena: largest first, each at the lowest offset that is free over its whole lifetime.
+// Places temporaries in one arena: largest first, each at the lowest offset that is free over its whole lifetime. A result of an
+// op that works in place lies where an input lies that nothing reads afterwards.
 void Program::plan() {
-  struct Life { int value; size_t bytes; int first, last; };
+  struct Life { std::vector<int> values; size_t bytes; int first, last; };
   std::vector<Life> lives;
   std::vector<int> slot(values_.size(), -1);
   for (size_t i = 0; i < ops_.size(); i++) {
@@ -147,28 +155,45 @@ void Program::plan() {
         if (id < 0 || !in_arena(values_[id])) continue;
         if (slot[id] < 0) {
           slot[id] = (int)lives.size();
-          lives.push_back({id, align(bytes_of(values_[id].tensor)), (int)i, (int)i});
+          lives.push_back({{id}, align(bytes_of(values_[id].tensor)), (int)i, (int)i});
         }
         lives[slot[id]].last = (int)i;
       }
   }
+  for (int i = 0; i < (int)ops_.size(); i++) {
+    if (!works_in_place(ops_[i].spec)) continue;
+    const int result = ops_[i].spec.outputs[0];
+    if (result < 0 || slot[result] < 0 || lives[slot[result]].first != i) continue;
+    Life& own = lives[slot[result]];
+    for (int id : ops_[i].spec.inputs) {
+      if (id < 0 || slot[id] < 0 || slot[id] == slot[result]) continue;
+      Life& life = lives[slot[id]];
+      if (life.last != i || life.bytes != own.bytes) continue;
+      life.last = own.last;
+      life.values.push_back(result);
+      own.values.clear();
+      slot[result] = slot[id];
+      break;
+    }
+  }
+  lives.erase(std::remove_if(lives.begin(), lives.end(), [](const Life& life) { return life.values.empty(); }), lives.end());
   std::stable_sort(lives.begin(), lives.end(), [](const Life& a, const Life& b) { return a.bytes > b.bytes; });
   offsets_.assign(values_.size(), 0);
-  std::vector<const Life*> placed;
+  struct Place { const Life* life; size_t begin, end; };
+  std::vector<Place> placed;
   for (const Life& life : lives) {
     std::vector<std::pair<size_t, size_t>> taken;
-    for (const Life* other : placed)
-      if (other->first <= life.last && life.first <= other->last)
-        taken.push_back({offsets_[other->value], offsets_[other->value] + other->bytes});
+    for (const Place& other : placed)
+      if (other.life->first <= life.last && life.first <= other.life->last) taken.push_back({other.begin, other.end});
     std::sort(taken.begin(), taken.end());
     size_t at = 0;
     for (const auto& t : taken) {
       if (at + life.bytes <= t.first) break;
       at = std::max(at, t.second);
     }
-    offsets_[life.value] = at;
+    for (int id : life.values) offsets_[id] = at;
     memory_.arena = std::max(memory_.arena, at + life.bytes);
-    placed.push_back(&life);
+    placed.push_back({&life, at, at + life.bytes});
   }
 }
 

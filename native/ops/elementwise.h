@@ -6,6 +6,7 @@
 //   gelu       x  ->  y = x Phi(x), the exact erf form
 //   gelu_grad  z, dy  ->  dz = dy (Phi(z) + z phi(z))
 //   dropout    x  ->  y = x / (1 - p) where the element's Philox word says keep, else 0; its gradient is the same op on dy
+// The output of add, scale, gelu, gelu_grad and dropout may lie where one of the inputs lies: the executor lets it.
 #pragma once
 #include "hubertkit/op.h"
 

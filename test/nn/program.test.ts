@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { native } from '../../lib/binding';
 import { callOp } from '../../lib/nn/call';
-import { Graph } from '../../lib/nn/graph';
+import { Graph, type Tensor } from '../../lib/nn/graph';
 import { add, layerNorm, linear, scale } from '../../lib/nn/ops';
 import type { Program } from '../../lib/nn/program';
 import { ParameterStore } from '../../lib/nn/store';
@@ -143,6 +143,28 @@ describe('a program', () => {
     structuredClone(x, { transfer: [x.buffer] });
     expect((await run).y).toHaveLength(8);
     expect(await codeOf(() => program.run({ x }))).toBe('HK_SHAPE');
+  });
+
+  test('places results where an input lies that nothing reads afterwards', async () => {
+    const bytes = 4 * 1024;
+    const x = Float32Array.from({ length: 1024 }, (_, i) => i);
+    const empty = new ParameterStore([]);
+    const run = async (build: (x: Tensor) => Tensor) => {
+      const g = new Graph(false);
+      g.output('y', build(g.feed('x', [1024])));
+      const made = await g.compile(empty);
+      const { y } = await made.run({ x });
+      made.dispose();
+      return { y: y[3], tensors: made.memory.arena / bytes };
+    };
+    expect(await run((a) => scale(scale(scale(scale(a, 2), 3), 5), 7))).toEqual({ y: 630, tensors: 1 });
+    const keptForLater = (a: Tensor) => {
+      const first = scale(a, 2);
+      return scale(add(scale(scale(first, 3), 5), first), 7);
+    };
+    expect(await run(keptForLater)).toEqual({ y: 672, tensors: 2 });
+    expect(await run((a) => scale(add(scale(a, 2), scale(a, 3)), 5))).toEqual({ y: 75, tensors: 2 });
+    empty.dispose();
   });
 
   test('knows its memory before it runs', () => {

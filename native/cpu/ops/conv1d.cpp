@@ -197,13 +197,11 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
 
 void fast_gradients(const hk_call* call, const Sizes& s, const CpuProducts* state, const Scratch& p) {
   const float *x = f32(call->inputs[0]), *dz = f32(call->inputs[2]);
-  float* packed = (float*)p.packed;
-  if (state->fast_dx) {
-    fast_conv::pack(s, f32(call->inputs[1]), packed);
-    state->fast_dx->run(dz, packed, f32(call->outputs[0]), p.own);
-  }
   state->fast_dw->run(dz, x, p.dw, p.own);
   fast_conv::add_unpacked(s, p.dw, f32(call->outputs[1]));
+  if (!state->fast_dx) return;
+  fast_conv::pack(s, f32(call->inputs[1]), (float*)p.packed);
+  state->fast_dx->run(dz, (const float*)p.packed, f32(call->outputs[0]), p.own);  // last: what follows reads dx
 }
 
 template <class T>
@@ -293,19 +291,15 @@ int run_grad_as(hk_call* call) {
   const Sizes s = sizes_of(call);
   const Scratch p = layout_grad(call, s, call->scratch);
   const CpuProducts* state = (const CpuProducts*)call->state;
+  if (present(call->outputs[2]) && !is_direct(s)) bias_gradient<T>(call, s, p);
   if (state->fast_dw) {
     fast_gradients(call, s, state, p);
-    if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
     return 0;
   }
-  if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);
-  if (is_direct(s)) {
-    if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
-    else direct_gradient<0, T>(call, s, p);
-    return 0;
-  }
-  weight_gradient<T>(call, reading_sizes(call, dw_product), state, p);
-  if (present(call->outputs[2])) bias_gradient<T>(call, s, p);
+  if (!is_direct(s)) weight_gradient<T>(call, reading_sizes(call, dw_product), state, p);
+  else if (s.kernel == 10) direct_gradient<10, T>(call, s, p);
+  else direct_gradient<0, T>(call, s, p);
+  if (present(call->outputs[0])) input_gradient<T>(call, s, state, p);  // last: what follows reads dx
   return 0;
 }
 int run_grad(hk_call* call) { return HK_BY_TYPE(call->inputs[2], run_grad_as, call); }
