@@ -55,9 +55,10 @@ static inline void store_channels(T* p, vk v, int64_t left) {
 }
 
 // Frames at a time whose activations stay in the first-level cache.
+const int64_t kMostWaveBlock = 256;
 static inline int64_t wave_block(int64_t channels) {
   const int64_t frames = 8192 / (channels ? channels : 1);
-  return frames < 16 ? 16 : frames > 256 ? 256 : frames;
+  return frames < 16 ? 16 : frames > kMostWaveBlock ? kMostWaveBlock : frames;
 }
 
 // Frames that go through the loops side by side: their chains of multiply-adds are independent, one alone would wait for itself.
@@ -111,6 +112,7 @@ static inline void wave_conv(const float* wave, int64_t stride, int64_t begin, i
       wave_frames(t0, t1, [&](int64_t t, auto width) {
         vk z[width.value];
         taps(wave + t * stride, stride, b, z);
+#pragma GCC unroll 4
         for (int f = 0; f < width.value; f++) visit(t + f, c, z[f]);
       });
     }
@@ -128,19 +130,22 @@ static inline void wave_conv_grad(const float* wave, int64_t stride, int64_t beg
     for (int64_t c = 0; c < lanes; c += kLanes) {
       const WaveTaps<K> taps(weights + c, lanes, k);
       const vk b = load_register(bias + c);
+      vk g[kMostWaveBlock];  // of the block's frames: the sums follow in a loop of their own, whose registers hold no weights
+      wave_frames(t0, t1, [&](int64_t t, auto width) {
+        vk z[width.value];
+        taps(wave + t * stride, stride, b, z);
+#pragma GCC unroll 4
+        for (int f = 0; f < width.value; f++) g[t - t0 + f] = gradient(t + f, c, z[f]);
+      });
       vk total = load_register(sums + k * lanes + c);
       vk a[K > 0 ? K : 1];
       for (int j = 0; j < K; j++) a[j] = load_register(sums + j * lanes + c);
-      wave_frames(t0, t1, [&](int64_t t, auto width) {
+      for (int64_t t = t0; t < t1; t++) {
         const float* window = wave + t * stride;
-        vk g[width.value];
-        taps(window, stride, b, g);
-        for (int f = 0; f < width.value; f++) total += g[f] = gradient(t + f, c, g[f]);
-        for (int j = 0; j < K; j++)
-          for (int f = 0; f < width.value; f++) a[j] += g[f] * window[f * stride + j];
-        for (int64_t j = 0; K == 0 && j < k; j++)
-          for (int f = 0; f < width.value; f++) store_register(sums + j * lanes + c, load_register(sums + j * lanes + c) + g[f] * window[f * stride + j]);
-      });
+        total += g[t - t0];
+        for (int j = 0; j < K; j++) a[j] += g[t - t0] * window[j];
+        for (int64_t j = 0; K == 0 && j < k; j++) store_register(sums + j * lanes + c, load_register(sums + j * lanes + c) + g[t - t0] * window[j]);
+      }
       for (int j = 0; j < K; j++) store_register(sums + j * lanes + c, a[j]);
       store_register(sums + k * lanes + c, total);
     }

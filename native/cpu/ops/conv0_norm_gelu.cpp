@@ -143,11 +143,16 @@ void forward(const hk_call* call) {
   const Forward p(scratch, s);
   find_moments<K>(call, s, p);
   fold(call, s, p);
+  const int64_t ahead = wave_block(s.channels) * s.channels;
   parallel_chunks(s.batch * s.chunks, 1, [&](int64_t i, int64_t, int64_t) {
     const int64_t b = i / s.chunks, t = i % s.chunks * kChunk, end = t + kChunk < s.frames ? t + kChunk : s.frames;
     T* y = data<T>(call->outputs[0]) + b * s.frames * s.channels;
     wave_conv<K>(p.wave + b * s.padded, s.stride, t, end, p.weights + b * s.kernel * s.lanes, p.bias + b * s.lanes, s.channels, s.kernel,
-                 [&](int64_t t, int64_t c, vk z) { store_channels(y + t * s.channels + c, gelu_register(z), s.channels - c); });
+                 [&](int64_t t, int64_t c, vk z) {
+                   T* at = y + t * s.channels + c;
+                   __builtin_prefetch(at + ahead, 1);
+                   store_channels(at, gelu_register(z), s.channels - c);
+                 });
   });
 }
 
