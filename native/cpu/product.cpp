@@ -552,10 +552,11 @@ Gemm* own_bf16(const GemmShape&) { return nullptr; }
 #endif
 
 // Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k. These sizes
-// are where ours began to win, GELU in the tile included.
+// are where ours began to win, GELU in the tile included; of f32 sooner where both operands lie k by k, as in forward products.
 bool is_own(const GemmShape& s) {
   if (s.ab == HK_BF16) return kOwnBf16 && s.m >= 128 && s.n >= 128 && s.k >= 128;
-  return s.m >= 240 && s.n >= 512 && s.k >= 192;
+  const bool lies_by_k = s.a_column == 1 && s.b_row == 1;
+  return s.m >= 240 && s.n >= (lies_by_k ? 192 : 512) && s.k >= 192;
 }
 
 #else
