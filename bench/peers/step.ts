@@ -38,7 +38,8 @@ export interface PyTorchOnGpu {
 const tolerance = { f32: { loss: 1e-4, norm: 1e-3 }, bf16: { loss: 1e-2, norm: 5e-2 } };
 
 /**
- * Times the step here and in PyTorch, `updates` in a turn; PyTorch twice: waiting threads that spin (OpenMP's default, best on a quiet
+ * Times the step here and in PyTorch, `updates` in a turn, behind one that is not timed: the first after a pause is up to 10 % slower on
+ * every side. PyTorch twice: waiting threads that spin (OpenMP's default, best on a quiet
  * machine) and that sleep at once (better beside other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
  */
 export async function compareStep(options: StepBenchOptions, updates: number, rounds: number): Promise<Comparison> {
@@ -53,11 +54,11 @@ export async function compareStep(options: StepBenchOptions, updates: number, ro
     await checkEqual(step, [spinning, sleeping], precision);
     const side = (peer: Peer, how: string) => ({
       name: `${peer.name}, ${how}`,
-      turn: async () => (await peer.ask<PeerRun>(`run ${updates}`)).seconds,
+      turn: async () => (await peer.ask<PeerRun>(`run ${updates + 1}`)).seconds.slice(1),
     });
     return await interleaved(
       `${preset} ${batch} x ${seconds} s, ${precision}`,
-      { name: 'hubertkit', turn: () => repeated(updates, () => step.update()) },
+      { name: 'hubertkit', turn: async () => (await repeated(updates + 1, () => step.update())).slice(1) },
       [side(spinning, 'spinning'), side(sleeping, 'sleeping')],
       rounds,
     );
