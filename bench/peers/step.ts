@@ -39,8 +39,8 @@ const tolerance = { f32: { loss: 1e-4, norm: 1e-3 }, bf16: { loss: 1e-2, norm: 5
 
 /**
  * Times the step here and in PyTorch, `updates` in a turn, behind one that is not timed: the first after a pause is up to 10 % slower on
- * every side. PyTorch twice: waiting threads that spin (OpenMP's default, best on a quiet
- * machine) and that sleep at once (better beside other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
+ * every side. PyTorch twice: waiting threads that spin (OpenMP's default, best on a quiet machine) and that sleep at once (better beside
+ * other work). Throws MissingPeer without PyTorch, and an error where the two models are not the same.
  */
 export async function compareStep(options: StepBenchOptions, updates: number, rounds: number): Promise<Comparison> {
   const { preset, batch, seconds, precision = 'f32', threads = os.availableParallelism() } = options;

@@ -163,7 +163,7 @@ void Program::plan() {
   for (int i = 0; i < (int)ops_.size(); i++) {
     if (!works_in_place(ops_[i].spec)) continue;
     const int result = ops_[i].spec.outputs[0];
-    if (result < 0 || slot[result] < 0 || lives[slot[result]].first != i) continue;
+    if (result < 0 || slot[result] < 0 || values_[result].accumulates || lives[slot[result]].first != i) continue;
     Life& own = lives[slot[result]];
     for (int id : ops_[i].spec.inputs) {
       if (id < 0 || slot[id] < 0 || slot[id] == slot[result]) continue;

@@ -67,11 +67,10 @@ static inline void add_unpacked(const ConvSizes& s, const float* packed, float* 
   });
 }
 
-// What the products of a piece read.
-struct Operand {
-  const float* start = nullptr;
-  int64_t      numbers = 0;
-};
+// As many numbers as a piece reads, behind them.
+static inline Upcoming behind(const float* piece, int64_t numbers) {
+  return {(const char*)(piece + numbers), numbers * (int64_t)sizeof(float)};
+}
 
 // Products that a thread runs in turn, each with scratch of its own.
 class Parts {
@@ -82,12 +81,11 @@ class Parts {
     bytes_ += (parts_.back()->scratch_bytes() + 63) / 64 * 64;
   }
   size_t scratch_bytes() const { return bytes_; }  // of one thread
-  // While these run, what lies behind `now` is fetched, as much as that is.
-  void run(int index, void* scratch, int64_t rows, const float* a, const float* b, float* c, Operand now, const float* bias = nullptr,
+  // Each fetches its share of `next`.
+  void run(int index, void* scratch, int64_t rows, const float* a, const float* b, float* c, Upcoming next, const float* bias = nullptr,
            float* gelu = nullptr) const {
-    const int64_t lines = now.numbers / 16, count = (int64_t)parts_.size(), begin = lines * index / count, end = lines * (index + 1) / count;
-    const Upcoming upcoming = {(const char*)(now.start + now.numbers) + 64 * begin, 64 * (end - begin)};
-    parts_[index]->run(rows, a, b, c, bias, (char*)scratch + offsets_[index], gelu, upcoming);
+    const int64_t lines = next.bytes / 64, count = (int64_t)parts_.size(), begin = lines * index / count, end = lines * (index + 1) / count;
+    parts_[index]->run(rows, a, b, c, bias, (char*)scratch + offsets_[index], gelu, {next.start + 64 * begin, 64 * (end - begin)});
   }
 
  private:
@@ -133,12 +131,12 @@ class Forward {
       const float* from = x + (b * s_.time + 6 * begin) * in;
       float* to = z + frame * out;
       const auto weights = [&](const float* w) { return first ? w : nullptr; };
-      const Operand now = {from, n * 6 * in};
-      parts_.run(0, own, n, from + 2 * in, weights(h), to + out, now);
-      parts_.run(1, own, n, from + 4 * in, weights(d), to + out, now);
-      parts_.run(2, own, n, from, weights(w0), to, now, bias, gelu_at(frame));
-      parts_.run(3, own, n, from + 3 * in, weights(w1), to + out, now, bias, gelu_at(frame + 1));
-      parts_.run(4, own, n, from + 5 * in, weights(w1), to + 2 * out, now, bias, gelu_at(frame + 2));
+      const Upcoming next = behind(from, n * 6 * in);
+      parts_.run(0, own, n, from + 2 * in, weights(h), to + out, next);
+      parts_.run(1, own, n, from + 4 * in, weights(d), to + out, next);
+      parts_.run(2, own, n, from, weights(w0), to, next, bias, gelu_at(frame));
+      parts_.run(3, own, n, from + 3 * in, weights(w1), to + out, next, bias, gelu_at(frame + 1));
+      parts_.run(4, own, n, from + 5 * in, weights(w1), to + 2 * out, next, bias, gelu_at(frame + 2));
     });
     parallel_chunks(out, 16, [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t b = 0; b < s_.batch; b++)
@@ -181,12 +179,12 @@ class InputGradient {
       float* to = dx + (b * s_.time + 6 * begin) * in;
       const auto weights = [&](const float* w) { return first ? w : nullptr; };
       const auto even = [&](int64_t j) { return to + j * 2 * in; };
-      const Operand now = {from, n * 3 * out};
-      parts_.run(0, own, n, from + out, weights(h), even(2), now);
-      parts_.run(1, own, n, from + out, weights(d), even(2), now);
-      parts_.run(2, own, n, from, weights(w2), even(1), now);
-      parts_.run(3, own, n, from + 3 * out, weights(w0), even(3), now);
-      parts_.run(4, own, 3 * n + (end == threes_ ? left : 0), from, weights(w1), to + in, now);
+      const Upcoming next = behind(from, n * 3 * out);
+      parts_.run(0, own, n, from + out, weights(h), even(2), next);
+      parts_.run(1, own, n, from + out, weights(d), even(2), next);
+      parts_.run(2, own, n, from, weights(w2), even(1), next);
+      parts_.run(3, own, n, from + 3 * out, weights(w0), even(3), next);
+      parts_.run(4, own, 3 * n + (end == threes_ ? left : 0), from, weights(w1), to + in, next);
     });
     parallel_chunks(in, 64, [&](int64_t, int64_t begin, int64_t end) {  // the first even frame and those behind the threes
       for (int64_t b = 0; b < s_.batch; b++) {
@@ -261,12 +259,12 @@ class WeightGradient {
     if (!whole) own += whole_.scratch_bytes();
     const float *left = dz + (b * s_.frames + 3 * begin) * out + row, *right = x + (b * s_.time + 6 * begin) * in;
     float *h = packed, *d = h + in, *w0 = d + in, *w1 = w0 + in;
-    const Operand now = rows == out ? Operand{left, piece_ * 3 * out} : Operand{};
-    parts.run(0, own, rows, left + out, right + 2 * in, h, now);
-    parts.run(1, own, rows, left, right + 4 * in, d, now);
-    parts.run(2, own, rows, left, right, w0, now);
-    parts.run(3, own, rows, left + out, right + 3 * in, w1, now);
-    parts.run(4, own, rows, left + 2 * out, right + 5 * in, w1, now);
+    const Upcoming next = rows == out ? behind(left, piece_ * 3 * out) : Upcoming{};
+    parts.run(0, own, rows, left + out, right + 2 * in, h, next);
+    parts.run(1, own, rows, left, right + 4 * in, d, next);
+    parts.run(2, own, rows, left, right, w0, next);
+    parts.run(3, own, rows, left + out, right + 3 * in, w1, next);
+    parts.run(4, own, rows, left + 2 * out, right + 5 * in, w1, next);
   }
   void add_parts(int64_t threes, Parts* parts) const {
     const int64_t in = s_.in, out = s_.out;

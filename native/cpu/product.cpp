@@ -235,7 +235,7 @@ struct Panel {
   float* packed;
   static int64_t step() { return 16 * Words::kNumbers; }
   int64_t slices() const { return ceil_div(k, step()); }
-  void fetch_slices(int64_t begin, int64_t end, Ahead* ahead) const {
+  void add_slices(int64_t begin, int64_t end, Ahead* ahead) const {
     if (begin == end) return;
     const T* at = from + begin * step() * row;
     const int64_t numbers = smaller(k, end * step()) - begin * step(), size = sizeof(T);
@@ -428,7 +428,7 @@ class Rectangles {
           const int64_t begin = slices * (i - i0) / (i1 - i0), end = slices * (i - i0 + 1) / (i1 - i0);
           Ahead soon;
           if (ahead) {
-            next.fetch_slices(begin, end, &soon);
+            next.add_slices(begin, end, &soon);
           } else if (upcoming.bytes > 0) {
             soon.add(upcoming.start, 1, 0, upcoming_bytes / 64);
             upcoming = {upcoming.start + upcoming_bytes, upcoming.bytes - upcoming_bytes};
