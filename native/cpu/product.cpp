@@ -133,15 +133,62 @@ struct Pairs {
   typedef bf16 T;
   static const int kNumbers = 2;
   template <class Body>
-  static void with_reader(const Mix&, bool, const Body& body) { body(Pairs()); }
-  v16 along(const bf16* p, int64_t left) const { return (v16)_mm512_maskz_loadu_epi16(first(left), p); }
-  v16 across(const bf16* p, int64_t column, int64_t left, int64_t n) const {
-    const __mmask16 columns = (__mmask16)first(n);
-    const h16 even = (h16)_mm256_maskz_loadu_epi16(columns, p), odd = (h16)_mm256_maskz_loadu_epi16(left > 1 ? columns : 0, p + column);
-    return (v16)(__builtin_convertvector(even, u16) | __builtin_convertvector(odd, u16) << 16);
+  static void with_reader(const Mix& mix, bool mixed, const Body& body);
+  static v16 along(const bf16* p, int64_t left) { return (v16)_mm512_maskz_loadu_epi16(first(left), p); }
+  static v16 across(const bf16* p, int64_t column, int64_t left, int64_t n) {
+    return (v16)(load_first(p, n) | load_first(p + column, left > 1 ? n : 0) << 16);
+  }
+  // The first n of 16 numbers, each in the lower half of a word.
+  static u16 load_first(const bf16* p, int64_t n) {
+    return __builtin_convertvector((h16)_mm256_maskz_loadu_epi16((__mmask16)first(n), p), u16);
   }
   static v16 multiply_add(float a, v16 b, v16 sum) { return (v16)_mm512_dpbf16_ps((__m512)sum, (__m512bh)b, (__m512bh)_mm512_set1_ps(a)); }
 };
+
+// Pairs of each an even and an odd number, rounded.
+v16 rounded_pairs(v16 even, v16 odd) {
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+  const u16 low = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return (v16)_mm512_maskz_permutexvar_epi16(-1, (__m512i)(low | (low + 16) << 16), halves);
+}
+
+// Sums of bf16 numbers as `mix` makes them, rounded once.
+template <int TERMS>
+struct PairReader {
+  const Mix& mix;
+  v16 along(const bf16* p, int64_t left) const {
+    v16 even = {}, odd = {};
+    add(p, left, 1.0f, &even, &odd);
+#pragma GCC unroll 2
+    for (int i = 0; i < TERMS; i++) add(p + mix.offset[i], left, mix.sign[i], &even, &odd);
+    return rounded_pairs(even, odd);
+  }
+  v16 across(const bf16* p, int64_t column, int64_t left, int64_t n) const {
+    return rounded_pairs(sum(p, n), sum(p + column, left > 1 ? n : 0));
+  }
+
+ private:
+  static void add(const bf16* p, int64_t left, float sign, v16* even, v16* odd) {
+    const u16 pairs = (u16)Pairs::along(p, left);
+    *even += sign * (v16)(pairs << 16);
+    *odd += sign * (v16)(pairs & 0xffff0000u);
+  }
+  v16 sum(const bf16* p, int64_t n) const {
+    v16 v = (v16)(Pairs::load_first(p, n) << 16);
+#pragma GCC unroll 2
+    for (int i = 0; i < TERMS; i++) v += mix.sign[i] * (v16)(Pairs::load_first(p + mix.offset[i], n) << 16);
+    return v;
+  }
+};
+
+template <class Body>
+void Pairs::with_reader(const Mix& mix, bool mixed, const Body& body) {
+  switch (mixed ? mix.terms : 0) {
+    case 0: return body(Pairs());
+    case 1: return body(PairReader<1>{mix});
+    default: return body(PairReader<2>{mix});
+  }
+}
 
 // The same of f32 that is rounded.
 struct RoundedPairs {
@@ -153,9 +200,7 @@ struct RoundedPairs {
     return (v16)_mm512_cvtne2ps_pbh((__m512)load_first(p + 16, left - 16), (__m512)load_first(p, left));
   }
   v16 across(const float* p, int64_t column, int64_t left, int64_t n) const {
-    const __m512i rows = (__m512i)_mm512_cvtne2ps_pbh((__m512)load_first(p + column, left > 1 ? n : 0), (__m512)load_first(p, n));
-    const u16 low = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (v16)_mm512_maskz_permutexvar_epi16(-1, (__m512i)(low | (low + 16) << 16), rows);
+    return rounded_pairs(load_first(p, n), load_first(p + column, left > 1 ? n : 0));
   }
 };
 #endif
@@ -291,10 +336,10 @@ void store_row(float* c, const v16 (&sum)[2]) {
 void store_row(bf16* c, const v16 (&sum)[2]) { *(v16u*)(void*)c = (v16)_mm512_cvtne2ps_pbh((__m512)sum[1], (__m512)sum[0]); }
 #endif
 
-// k: words. The sums begin at bias, of kColumns numbers, unless it is NULL.
+// k: words. The product begins at bias, of kColumns numbers, unless it is NULL.
 template <class Words, int ROWS, class Left, class C>
-__attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, const float* b, C* c, int64_t ldc, bool accumulate, int64_t spread,
-                                    const float* bias, const Ahead& ahead) {
+__attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, const float* b, Sums sums, C* c, int64_t ldc, bool accumulate,
+                                    int64_t spread, const float* bias, const Ahead& ahead) {
   v16 sum[ROWS][2];
   const v16 start[2] = {bias ? load(bias) : v16{}, bias ? load(bias + 16) : v16{}};
 #pragma GCC unroll 16
@@ -317,8 +362,9 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
   for (int64_t p = 0; p < head; p++) {
     step();
     fetch_row(c + p * ldc);
+    if (sums.at && (void*)sums.at != c) fetch_row(sums.at + p * sums.row);
     if (!spread) continue;
-    for (int64_t at : {-spread, spread}) fetch_row(c + p * ldc + at);
+    for (int64_t at : {-spread, spread}) fetch_row(sums.at + p * sums.row + at);
   }
   int64_t left = k - head;
   for (int i = 0; i < ahead.count; i++)
@@ -333,15 +379,19 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++) {
-        C* at = c + i * ldc + 16 * h;
+        float* at = sums.at + i * sums.row + 16 * h;
         const v16 v = load(at), both = v + sum[i][h];
         store(at - spread, both);
         store(at + spread, both);
-        store(at, v - sum[i][h]);
+        sum[i][h] = v - sum[i][h];
       }
-    return;
-  }
-  if (accumulate) {
+  } else if (sums.at) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; i++) {
+      sum[i][0] += load(sums.at + i * sums.row);
+      sum[i][1] += load(sums.at + i * sums.row + 16);
+    }
+  } else if (accumulate) {
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++) {
       sum[i][0] += load(c + i * ldc);
@@ -353,8 +403,8 @@ __attribute__((noinline)) void tile(int64_t k, const void* panel, int64_t row, c
 }
 
 template <class C>
-using Tile = void (*)(int64_t k, const void* panel, int64_t row, const float* b, C* c, int64_t ldc, bool accumulate, int64_t spread,
-                      const float* bias, const Ahead& ahead);
+using Tile = void (*)(int64_t k, const void* panel, int64_t row, const float* b, Sums sums, C* c, int64_t ldc, bool accumulate,
+                      int64_t spread, const float* bias, const Ahead& ahead);
 template <class W, class L, class C>
 const Tile<C> kTiles[kRows] = {tile<W, 1, L, C>, tile<W, 2, L, C>, tile<W, 3, L, C>,  tile<W, 4, L, C>,  tile<W, 5, L, C>,
                                tile<W, 6, L, C>, tile<W, 7, L, C>, tile<W, 8, L, C>,  tile<W, 9, L, C>,  tile<W, 10, L, C>,
@@ -397,8 +447,8 @@ class Rectangles {
   }
   int64_t scratch_floats(int64_t block, int64_t kept) const { return left_floats(block) + kept * kColumns * depth_; }
 
-  void run(int64_t block, int64_t kept, Range rows, Range columns, const typename A::T* a, const typename B::T* b, C* c, const float* bias, C* y,
-           float* scratch, Upcoming upcoming = {}) const {
+  void run(int64_t block, int64_t kept, Range rows, Range columns, const typename A::T* a, const typename B::T* b, Sums sums, C* c,
+           const float* bias, C* y, float* scratch, Upcoming upcoming = {}) const {
     const int64_t m = rows.end - rows.begin, n = columns.end - columns.begin, corner = rows.begin * s_.ldc + columns.begin;
     if (m <= 0 || n <= 0) return;
     a += rows.begin * s_.a_row;
@@ -435,13 +485,14 @@ class Rectangles {
           }
           float apart[kRows * kColumns];
           C *to = c + at, *last_y = last && y ? y + at : nullptr;
+          const Sums before = {sums.at ? sums.at + i * kRows * sums.row + j : nullptr, sums.row};
           if (last_y)
             for (int64_t row = 0; row < height; row++) fetch_row(last_y + row * s_.ldc);
           const float* of_columns = s_.bias ? bias + columns.begin + j : nullptr;
           if (now.columns == kColumns) {
-            tiles<C>()[height - 1](words, rows_of_a, row_bytes(), now.packed, to, s_.ldc, accumulate, s_.spread, k == 0 ? of_columns : nullptr, soon);
+            tiles<C>()[height - 1](words, rows_of_a, row_bytes(), now.packed, before, to, s_.ldc, accumulate, s_.spread, k == 0 ? of_columns : nullptr, soon);
           } else {
-            tiles<float>()[height - 1](words, rows_of_a, row_bytes(), now.packed, apart, kColumns, false, 0, nullptr, soon);
+            tiles<float>()[height - 1](words, rows_of_a, row_bytes(), now.packed, {}, apart, kColumns, false, 0, nullptr, soon);
           }
           for (int64_t slice = begin; slice < end; slice++) next.pack_slice(slice);
           if (now.columns != kColumns) finish(height, now.columns, apart, to, s_.ldc, accumulate, last ? of_columns : nullptr, last_y);
@@ -473,6 +524,7 @@ class Rectangles {
   bool in_place_;
 };
 
+template <class Words, class C>
 class OwnMixed final : public MixedGemm {
  public:
   explicit OwnMixed(const MixedShape& shape) : s_(shape), rectangles_(shape) {
@@ -481,14 +533,15 @@ class OwnMixed final : public MixedGemm {
     kept_ = rectangles_.kept(panels, s_.n, s_.keep);
   }
   size_t scratch_bytes() const override { return (size_t)rectangles_.scratch_floats(block_, kept_) * sizeof(float); }
-  void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch, float* gelu,
+  void run(int64_t rows, const void* a, const void* b, Sums sums, void* c, const float* bias, void* scratch, void* gelu,
            Upcoming upcoming) const override {
-    rectangles_.run(block_, kept_, {0, rows}, {0, s_.n}, a, b, c, bias, gelu, (float*)scratch, upcoming);
+    typedef typename Words::T T;
+    rectangles_.run(block_, kept_, {0, rows}, {0, s_.n}, (const T*)a, (const T*)b, sums, (C*)c, bias, (C*)gelu, (float*)scratch, upcoming);
   }
 
  private:
   MixedShape s_;
-  Rectangles<Numbers, Numbers, float> rectangles_;
+  Rectangles<Words, Words, C> rectangles_;
   int64_t block_, kept_;
 };
 
@@ -511,7 +564,7 @@ class OwnGemm final : public Gemm {
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int64_t t = 0; t < split.down * split.across; t++) {
       const Range rows = part(s_.m, kRows, t / split.across, split.down), columns = part(s_.n, kColumns, t % split.across, split.across);
-      rectangles_.run(split.block, split.kept, rows, columns, (const typename A::T*)a, (const typename B::T*)b, (C*)c, bias, (C*)gelu,
+      rectangles_.run(split.block, split.kept, rows, columns, (const typename A::T*)a, (const typename B::T*)b, {}, (C*)c, bias, (C*)gelu,
                       (float*)scratch + t * rectangles_.scratch_floats(split.block, split.kept));
     }
   }
@@ -546,9 +599,14 @@ Gemm* own_bf16(const GemmShape& s) {
   if (s.rounds_b) return new OwnGemm<Pairs, RoundedPairs, bf16>(s);
   return new OwnGemm<Pairs, Pairs, bf16>(s);
 }
+MixedGemm* mixed_bf16(const MixedShape& s) {
+  if (s.c == HK_F32) return new OwnMixed<Pairs, float>(s);
+  return new OwnMixed<Pairs, bf16>(s);
+}
 #else
 const bool kOwnBf16 = false;
 Gemm* own_bf16(const GemmShape&) { return nullptr; }
+MixedGemm* mixed_bf16(const MixedShape&) { return nullptr; }
 #endif
 
 // Smaller ones oneDNN multiplies as fast or faster: packing A is shared by the columns, packing B by the rows, moving C by k. These sizes
@@ -579,10 +637,12 @@ Gemm* Gemm::make(const GemmShape& shape) {
 }
 
 #if defined(__AVX512F__)
-bool MixedGemm::exists() { return true; }
-MixedGemm* MixedGemm::make(const MixedShape& shape) { return new OwnMixed(shape); }
+bool MixedGemm::exists(hk_dtype ab) { return ab == HK_F32 || kOwnBf16; }
+MixedGemm* MixedGemm::make(const MixedShape& shape) {
+  return shape.ab == HK_BF16 ? mixed_bf16(shape) : new OwnMixed<Numbers, float>(shape);
+}
 #else
-bool MixedGemm::exists() { return false; }
+bool MixedGemm::exists(hk_dtype) { return false; }
 MixedGemm* MixedGemm::make(const MixedShape&) { return nullptr; }
 #endif
 

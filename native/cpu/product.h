@@ -18,11 +18,17 @@ struct Mix {
 
 const int64_t kProductDepth = 768;  // most steps of k of one block, in bf16 pairs of them
 
-// What only the own product does; of f32.
+// What only the own product does, of columns in whole panels.
 struct MixedShape : GemmShape {
   Mix     a_mix, b_mix;
-  int64_t spread;  // not 0: with p = A B, C becomes C - p, and what lies `spread` before and behind it C + p; k is one block
+  int64_t spread;  // not 0: with p = A B and sums s, C = s - p, and what lies `spread` before and behind s becomes s + p; k is one block
   bool    keep;    // B stays packed for the next run
+};
+
+// What a product is added to before it is stored, of k in one block: numbers of f32, rows `row` apart. C may be the same.
+struct Sums {
+  float*  at = nullptr;
+  int64_t row = 0;
 };
 
 // Memory that is read after a product, fetched meanwhile. It need not exist.
@@ -42,13 +48,13 @@ static inline Range part(int64_t n, int64_t panel, int64_t index, int64_t parts)
 class MixedGemm {
  public:
   static const int64_t kPanelRows = 14, kPanelColumns = 32;  // C is best cut into multiples of them
-  static bool exists();                                      // on this instruction set
+  static bool exists(hk_dtype ab);                           // on this instruction set
   static MixedGemm* make(const MixedShape& shape);
   virtual ~MixedGemm() {}
   virtual size_t scratch_bytes() const = 0;
   // b: NULL when `scratch` is of a run before that kept it.
-  virtual void run(int64_t rows, const float* a, const float* b, float* c, const float* bias, void* scratch,
-                   float* gelu = nullptr, Upcoming upcoming = {}) const = 0;
+  virtual void run(int64_t rows, const void* a, const void* b, Sums sums, void* c, const float* bias, void* scratch,
+                   void* gelu = nullptr, Upcoming upcoming = {}) const = 0;
 };
 
 class Gemm {

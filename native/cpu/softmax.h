@@ -12,7 +12,8 @@ static inline v16 load_or(const float* p, int64_t n, float rest) {  // up to 16 
   return load(t);
 }
 
-static inline float dot(const float* a, const float* b, int64_t n) {
+template <class T>
+static inline float dot(const T* a, const T* b, int64_t n) {
   v16 s = {};
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) s += load(a + i) * load(b + i);

@@ -91,6 +91,9 @@ const ops: [string, Op][] = [
   ['linear, 1601 rows', { shapes: { x: [1601, 513], w: [514, 513], bias: [514] }, build: product('gelu') }],
   ['linear of 3079 channels', { shapes: { x: [241, 3079], w: [512, 3079], bias: [512] }, build: product() }],
   ['convolution, stride 2', { shapes: { x: [2, 1003, 521], w: [523, 521, 3], bias: [523] }, build: strided }],
+  // The fast form of kernel 3 and stride 2: frames that make one and two less than whole threes, a frame of x behind the last window.
+  ['fast convolution, 2 x 467 frames', { shapes: { x: [2, 936, 160], w: [192, 160, 3], bias: [192] }, build: strided }],
+  ['fast convolution, 1603 frames', { shapes: { x: [1, 3207, 288], w: [160, 288, 3], bias: [160] }, build: strided }],
 ];
 
 const norm = (a: ArrayLike<number>) => Math.sqrt(dot(a, a));

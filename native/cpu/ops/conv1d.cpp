@@ -1,6 +1,8 @@
 // Strided convolution over time, channels last, no padding, no im2col: the contract and the scheme are in ops/conv1d.h.
 // One input channel (a waveform) would make K tiny: it goes to the direct kernel of wave_conv.h instead. Kernel 3 and stride 2, HuBERT's
-// most, have a faster form in f32 (fast_conv.h).
+// most, have a faster form (fast_conv.h).
+#include <tuple>
+
 #include "cpu/fast_conv.h"
 #include "cpu/gelu.h"
 #include "cpu/op.h"
@@ -35,9 +37,9 @@ Sizes reading_sizes(const hk_call* call, GemmShape (*product)(const hk_call*, co
 }
 
 struct CpuProducts : ConvProducts {
-  std::unique_ptr<fast_conv::Forward> fast_forward;
-  std::unique_ptr<fast_conv::InputGradient> fast_dx;
-  std::unique_ptr<fast_conv::WeightGradient> fast_dw;
+  std::tuple<fast_conv::Forms<float>, fast_conv::Forms<bf16>> fast;
+  template <class T>
+  const fast_conv::Forms<T>& fast_of() const { return std::get<fast_conv::Forms<T>>(fast); }
 };
 
 void release(void* state) { delete (CpuProducts*)state; }
@@ -52,6 +54,14 @@ size_t packed_bytes(const hk_call* call, const Sizes& s) {
   return aligned((size_t)(is_direct(s) ? (s.kernel + 1) * s.lanes : s.out * packed_width(call, s)) * element_bytes(call->inputs[0]));
 }
 
+// Makes the fast form; its scratch.
+template <class T>
+size_t make_fast(const hk_call* call, const Sizes& s, CpuProducts* made) {
+  auto& forward = std::get<fast_conv::Forms<T>>(made->fast).forward;
+  forward.reset(new fast_conv::Forward<T>(s, present(call->inputs[2])));
+  return forward->scratch_bytes();
+}
+
 int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   const char* op = "conv1d";
   if (expect_counts(call, op, 3, 2)) return 1;
@@ -64,13 +74,13 @@ int prepare(hk_call* call, size_t* scratch_bytes, void** state) {
   *state = made;
   const auto product = [&](int64_t taps, bool accumulate) { return Gemm::make(forward_product(call, s, taps, accumulate)); };
   if (is_fast(call, s)) {
-    made->fast_forward.reset(new fast_conv::Forward(s, present(call->inputs[2])));
+    *scratch_bytes += HK_BY_TYPE(x, make_fast, call, s, made);
   } else if (!make_products(s, &made->forward, product, false)) {
     release(made);
     *state = nullptr;
     return fail(call, "%s: %s", op, is_bf16(x) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
-  *scratch_bytes += made->fast_forward ? made->fast_forward->scratch_bytes() : made->forward.scratch_bytes();
+  *scratch_bytes += made->forward.scratch_bytes();
   return 0;
 }
 
@@ -102,10 +112,11 @@ void run_direct(const hk_call* call, const Sizes& s, bool with_gelu) {
   });
 }
 
-void run_fast(const hk_call* call, const Sizes& s, const fast_conv::Forward& fast) {
-  float *packed = (float*)call->scratch, *y = f32(call->outputs[0]), *z = present(call->outputs[1]) ? f32(call->outputs[1]) : y;
+template <class T>
+void run_fast(const hk_call* call, const Sizes& s, const fast_conv::Forward<T>& fast) {
+  T *packed = (T*)call->scratch, *y = data<T>(call->outputs[0]), *z = present(call->outputs[1]) ? data<T>(call->outputs[1]) : y;
   fast_conv::pack(s, f32(call->inputs[1]), packed);
-  fast.run(f32(call->inputs[0]), packed, z, f32(call->inputs[2]), has_gelu(call) ? y : nullptr, (char*)call->scratch + packed_bytes(call, s));
+  fast.run(data<T>(call->inputs[0]), packed, z, f32(call->inputs[2]), has_gelu(call) ? y : nullptr, (char*)call->scratch + packed_bytes(call, s));
 }
 
 template <class T>
@@ -118,8 +129,8 @@ int run_as(hk_call* call) {
     return 0;
   }
   const CpuProducts* state = (const CpuProducts*)call->state;
-  if (state->fast_forward) {
-    run_fast(call, s, *state->fast_forward);
+  if (const auto& fast = state->fast_of<T>().forward) {
+    run_fast(call, s, *fast);
     return 0;
   }
   T* packed = (T*)call->scratch;
@@ -156,12 +167,16 @@ Scratch layout_grad(const hk_call* call, const Sizes& s, void* base) {
   return p;
 }
 
+// Makes the fast forms; their scratch.
+template <class T>
+size_t make_fast_grad(const hk_call* call, const Sizes& s, CpuProducts* made) {
+  auto& fast = std::get<fast_conv::Forms<T>>(made->fast);
+  if (present(call->outputs[0])) fast.dx.reset(new fast_conv::InputGradient<T>(s));
+  fast.dw.reset(new fast_conv::WeightGradient<T>(s));
+  return largest(fast.dx ? fast.dx->scratch_bytes() : 0, fast.dw->scratch_bytes());
+}
+
 bool make_grad(const hk_call* call, const Sizes& s, CpuProducts* made) {
-  if (is_fast(call, s)) {
-    if (present(call->outputs[0])) made->fast_dx.reset(new fast_conv::InputGradient(s));
-    made->fast_dw.reset(new fast_conv::WeightGradient(s));
-    return true;
-  }
   const hk_dtype dtype = dtype_of(call->inputs[0]);
   const auto dx = [&](int64_t taps, bool accumulate) {
     return Gemm::make({s.frames, taps * s.in, s.out, s.out, 1, s.width, 1, s.stride * s.in, accumulate, false, dtype, dtype});
@@ -181,27 +196,28 @@ int prepare_grad(hk_call* call, size_t* scratch_bytes, void** state) {
   const Sizes s = sizes_of(call);
   CpuProducts* made = new CpuProducts;
   *state = made;
-  if (!make_grad(call, s, made)) {
+  size_t own = 0;
+  if (is_fast(call, s)) {
+    own = HK_BY_TYPE(call->inputs[0], make_fast_grad, call, s, made);
+  } else if (!make_grad(call, s, made)) {
     release(made);
     *state = nullptr;
     return fail(call, "%s: %s", op, is_bf16(call->inputs[0]) && !has_bf16() ? kNoBf16 : "no matrix product for this shape");
   }
-  size_t own = 0;
   const Products* all[] = {&made->dx, &made->dw_first_row, &made->dw};
   for (const Products* p : all) own = largest(own, p->scratch_bytes());
-  if (made->fast_dx) own = largest(own, made->fast_dx->scratch_bytes());
-  if (made->fast_dw) own = largest(own, made->fast_dw->scratch_bytes());
   *scratch_bytes = layout_grad(call, s, nullptr).bytes + own;
   return 0;
 }
 
-void fast_gradients(const hk_call* call, const Sizes& s, const CpuProducts* state, const Scratch& p) {
-  const float *x = f32(call->inputs[0]), *dz = f32(call->inputs[2]);
-  state->fast_dw->run(dz, x, p.dw, p.own);
+template <class T>
+void fast_gradients(const hk_call* call, const Sizes& s, const fast_conv::Forms<T>& fast, const Scratch& p) {
+  const T* dz = data<T>(call->inputs[2]);
+  fast.dw->run(dz, data<T>(call->inputs[0]), p.dw, p.own);
   fast_conv::add_unpacked(s, p.dw, f32(call->outputs[1]));
-  if (!state->fast_dx) return;
-  fast_conv::pack(s, f32(call->inputs[1]), (float*)p.packed);
-  state->fast_dx->run(dz, (const float*)p.packed, f32(call->outputs[0]), p.own);  // last: what follows reads dx
+  if (!fast.dx) return;
+  fast_conv::pack(s, f32(call->inputs[1]), (T*)p.packed);
+  fast.dx->run(dz, (const T*)p.packed, data<T>(call->outputs[0]), p.own);  // last: what follows reads dx
 }
 
 template <class T>
@@ -292,8 +308,8 @@ int run_grad_as(hk_call* call) {
   const Scratch p = layout_grad(call, s, call->scratch);
   const CpuProducts* state = (const CpuProducts*)call->state;
   if (present(call->outputs[2]) && !is_direct(s)) bias_gradient<T>(call, s, p);
-  if (state->fast_dw) {
-    fast_gradients(call, s, state, p);
+  if (const auto& fast = state->fast_of<T>(); fast.dw) {
+    fast_gradients(call, s, fast, p);
     return 0;
   }
   if (!is_direct(s)) weight_gradient<T>(call, reading_sizes(call, dw_product), state, p);

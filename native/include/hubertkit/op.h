@@ -141,7 +141,7 @@ HK_ANYWHERE static inline int64_t clamp_length(int32_t length, int64_t frames) {
 }  // namespace hk
 
 // RUN<element type of `tensor`>(call), for ops whose activations are f32 or bf16.
-#define HK_BY_TYPE(tensor, RUN, call) (is_bf16(tensor) ? RUN<bf16>(call) : RUN<float>(call))
+#define HK_BY_TYPE(tensor, RUN, ...) (is_bf16(tensor) ? RUN<bf16>(__VA_ARGS__) : RUN<float>(__VA_ARGS__))
 
 #define HK_OP_TABLE(name, ...)                                              \
   namespace hk { namespace HK_ISA {                                         \
