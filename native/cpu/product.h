@@ -25,7 +25,7 @@ struct MixedShape : GemmShape {
   bool    keep;    // B stays packed for the next run
 };
 
-// What a product is added to before it is stored, of k in one block: numbers of f32, rows `row` apart. C may be the same.
+// What a product is added to before it is stored: numbers of f32, rows `row` apart. They are C itself, or k is one block.
 struct Sums {
   float*  at = nullptr;
   int64_t row = 0;
