@@ -77,7 +77,10 @@ static inline Upcoming behind(const T* piece, int64_t numbers) {
 }
 
 template <class T>
-static inline hk_dtype dtype_for() { return std::is_same<T, bf16>::value ? HK_BF16 : HK_F32; }
+const hk_dtype kType = std::is_same<T, bf16>::value ? HK_BF16 : HK_F32;
+// Whether sums lie in scratch until they are whole; in f32 they lie in the result.
+template <class T>
+const bool kApart = kType<T> != HK_F32;
 
 // Products that a thread runs in turn, each with scratch of its own.
 class Parts {
@@ -119,19 +122,14 @@ static inline void in_pieces(const ConvSizes& s, int64_t threes, const Parts& pa
   }
 }
 
-// Whether sums lie in scratch until they are whole; in f32 they lie in the result.
-template <class T>
-const bool kApart = !std::is_same<T, float>::value;
-
 // z = conv(x) + bias, y = gelu(z) unless y is NULL.
 template <class T>
 class Forward {
  public:
   Forward(const ConvSizes& s, bool bias) : s_(s), threes_(s.frames / 3) {
     const int64_t in = s.in;
-    const hk_dtype type = dtype_for<T>();
     const auto shape = [&](int64_t k, bool last, const Mix& mix, int64_t spread) {
-      return MixedShape{{kThrees, s.out, k, 6 * in, 1, 1, 5 * in, 3 * s.out, false, last && bias, type, last ? type : HK_F32}, mix, {}, spread, true};
+      return MixedShape{{kThrees, s.out, k, 6 * in, 1, 1, 5 * in, 3 * s.out, false, last && bias, kType<T>, last ? kType<T> : HK_F32}, mix, {}, spread, true};
     };
     parts_.add(shape(in, false, {0, in, 1, {2 * in}, {1}}, 0));
     parts_.add(shape(in, false, {0, in, 1, {-2 * in}, {-1}}, s.out));
@@ -183,16 +181,15 @@ class InputGradient {
  public:
   explicit InputGradient(const ConvSizes& s) : s_(s), threes_((s.frames - 1) / 3), even_(kApart<T> ? s.in : 2 * s.in) {
     const int64_t in = s.in, out = s.out;
-    const hk_dtype type = dtype_for<T>();
     const auto shape = [&](bool last, const Mix& mix, int64_t spread) {
-      return MixedShape{{kThrees, in, out, 3 * out, 1, 5 * in, 1, last ? 6 * in : 3 * even_, false, false, type, last ? type : HK_F32},
+      return MixedShape{{kThrees, in, out, 3 * out, 1, 5 * in, 1, last ? 6 * in : 3 * even_, false, false, kType<T>, last ? kType<T> : HK_F32},
                         mix, {}, spread, true};
     };
     parts_.add(shape(false, {0, out, 1, {out}, {1}}, 0));
     parts_.add(shape(true, {0, out, 1, {out}, {-1}}, even_));
     parts_.add(shape(true, {0, out, 1, {2 * out}, {-1}}, 0));
     parts_.add(shape(true, {0, out, 1, {-2 * out}, {-1}}, 0));
-    parts_.add({{3 * kThrees + 3, in, out, out, 1, 5 * in, 1, 2 * in, false, false, type, type}, {}, {}, 0, true});
+    parts_.add({{3 * kThrees + 3, in, out, out, 1, 5 * in, 1, 2 * in, false, false, kType<T>, kType<T>}, {}, {}, 0, true});
     if (kApart<T>) sums_ = parts_.room((size_t)(kThrees * 3 * in) * sizeof(float));
   }
   size_t scratch_bytes() const { return slots_ * parts_.scratch_bytes(); }
@@ -308,7 +305,7 @@ class WeightGradient {
   void add_parts(int64_t threes, Parts* parts) const {
     const int64_t in = s_.in, out = s_.out;
     const auto shape = [&](int64_t n, const Mix& a, const Mix& b) {
-      return MixedShape{{out, n, threes, 1, 3 * out, 6 * in, 1, 5 * in, true, false, dtype_for<T>(), HK_F32}, a, b, 0, false};
+      return MixedShape{{out, n, threes, 1, 3 * out, 6 * in, 1, 5 * in, true, false, kType<T>, HK_F32}, a, b, 0, false};
     };
     parts->add(shape(in, {0, threes, 2, {-out, out}, {1, 1}}, {0, in, 1, {2 * in}, {1}}));
     parts->add(shape(in, {0, threes, 2, {out, 2 * out}, {-1, 1}}, {0, in, 1, {-2 * in}, {-1}}));

@@ -140,7 +140,7 @@ HK_ANYWHERE static inline int64_t clamp_length(int32_t length, int64_t frames) {
 }  // namespace HK_ISA
 }  // namespace hk
 
-// RUN<element type of `tensor`>(call), for ops whose activations are f32 or bf16.
+// RUN<element type of `tensor`>(arguments), for ops whose activations are f32 or bf16.
 #define HK_BY_TYPE(tensor, RUN, ...) (is_bf16(tensor) ? RUN<bf16>(__VA_ARGS__) : RUN<float>(__VA_ARGS__))
 
 #define HK_OP_TABLE(name, ...)                                              \
